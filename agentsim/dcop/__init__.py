@@ -1,0 +1,1 @@
+"""Cost functions, variables, orderings, pseudo-trees and file formats."""

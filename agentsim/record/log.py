@@ -1,0 +1,305 @@
+"""The log's file format: blocks of msgpack records, each block checked on its own.
+
+File:  magic "AMLOG\\x00", version byte, flags byte, then blocks.
+Block: magic "ABLK", kind byte ("H" header, "R" records), length (u32), CRC-32 of the content, CRC-32 of the preceding
+       13 bytes; then the content. With the zstd flag each block's content is one zstd frame.
+The header is one msgpack map cut into "H" blocks, so that a header of any size survives or is seen to be cut. Records
+are msgpack arrays. A delivery starts with its sequence number; every other record starts with its kind::
+
+    [seq, sent_at, delivered_at, step, src, dst, type, n, copy, stamp, payload]
+    ["fate", kind, time, src, dst, type, n, copy, reason, payload | nil]
+    ["assign", time, node, value]            value: domain index
+    ["bound", time, node, lower, upper]      solver's units, nil where unknown
+    ["place", node, place]                   with tree=messages
+    ["finding", time, observer, object]
+    ["external", time, node, label, result]
+    ["crash", time, agent] and ["restart", time, agent]
+    ["abandon", time, node, reason]
+    ["result", object]
+
+A damaged length is told from a file that was cut: every block header has a checksum of its own, so a whole but wrong
+header is damage and a missing one is a cut. Blocks are cut by size alone, never by time.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+import msgpack
+
+from agentsim.errors import AgentSimError, UserError
+from agentsim.runtime.messages import MAX_ARRAY_CELLS, encode_array
+
+MAGIC: Final = b"AMLOG\x00"
+VERSION: Final = 1
+FLAG_ZSTD: Final = 1
+BLOCK_SIZE: Final = 16 * 1024
+MAX_BLOCK: Final = MAX_ARRAY_CELLS * 8 + (1 << 20)
+MEMORY_LIMIT: Final = 256 << 20
+_BLOCK_MAGIC: Final = b"ABLK"
+_HEAD: Final = struct.Struct("<4scII")
+_HEAD_CRC: Final = struct.Struct("<I")
+_HEAD_SIZE: Final = _HEAD.size + _HEAD_CRC.size
+
+
+class NotALog(UserError):
+    """The file is not a log: too short, another magic, or a version this reader does not know."""
+
+
+class LogDamaged(AgentSimError):
+    """The log's bytes contradict its checksums.
+
+    Args:
+        source: the log's name.
+        offset: where in the file, in bytes.
+        cause: what does not add up.
+    """
+
+    def __init__(self, source: str, offset: int, cause: str) -> None:
+        super().__init__(f"{source}: damaged at byte {offset}: {cause}")
+        self.source, self.offset, self.cause = source, offset, cause
+
+
+def _zstd() -> Any:
+    try:
+        import zstandard
+    except ImportError:
+        raise UserError("a compressed log needs the package zstandard: install agentsim[zstd]") from None
+    return zstandard
+
+
+class LogWriter:
+    """Appends records to a file, or to memory when no file is given.
+
+    Args:
+        path: the file, replaced if it exists; None keeps the log in memory.
+        compress: compress each block with zstd (a path ending in `.zst` does so too).
+        memory_limit: bytes after which a log in memory stops growing and says so (`truncated`).
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, *, compress: bool = False, memory_limit: int = MEMORY_LIMIT
+    ) -> None:
+        self.path = None if path is None else Path(path)
+        compress = compress or (self.path is not None and self.path.suffix == ".zst")
+        self._compressor = _zstd().ZstdCompressor(level=3) if compress else None
+        self.truncated = False
+        self._limit = memory_limit
+        self._sink: BinaryIO
+        if self.path is None:
+            self._sink = io.BytesIO()
+        else:
+            try:
+                self._sink = open(self.path, "wb", buffering=1 << 18)  # noqa: SIM115  # closed by close()
+            except OSError as error:
+                raise UserError(f"{self.path}: cannot write the log: {error.strerror}") from None
+        self._sink.write(MAGIC + bytes((VERSION, FLAG_ZSTD if compress else 0)))
+        self.pack = msgpack.Packer(use_bin_type=True, default=encode_array).pack
+        self.buffer = bytearray()
+        """Packed records of the block being filled; the kernel appends to it directly and calls `cut`."""
+
+    def header(self, header: dict[str, Any]) -> None:
+        """Write the header, once, before any record."""
+        data = self.pack(header)
+        for start in range(0, len(data), BLOCK_SIZE):
+            self._block(b"H", data[start : start + BLOCK_SIZE])
+        self._sink.flush()
+
+    def add(self, record: tuple[Any, ...] | list[Any]) -> None:
+        """Append one record."""
+        self.buffer += self.pack(record)
+        if len(self.buffer) >= BLOCK_SIZE:
+            self.cut()
+
+    def cut(self) -> None:
+        """End the block being filled and write it."""
+        if not self.buffer:
+            return
+        if self.path is None and self._sink.tell() + len(self.buffer) > self._limit:
+            self.truncated = True
+        if not self.truncated:
+            self._block(b"R", bytes(self.buffer))
+        self.buffer.clear()
+
+    def _block(self, kind: bytes, content: bytes) -> None:
+        if self._compressor is not None:
+            content = self._compressor.compress(content)
+        head = _HEAD.pack(_BLOCK_MAGIC, kind, len(content), zlib.crc32(content))
+        self._sink.write(head + _HEAD_CRC.pack(zlib.crc32(head)) + content)
+
+    def close(self) -> None:
+        """Write what is left and close the file; a log in memory stays readable through `source`."""
+        self.cut()
+        if self.path is None:
+            self._sink.flush()
+        elif not self._sink.closed:
+            self._sink.close()
+
+    @property
+    def source(self) -> Path | bytes:
+        """What `LogReader` reads this log from."""
+        if self.path is not None:
+            return self.path
+        assert isinstance(self._sink, io.BytesIO)
+        return self._sink.getvalue()
+
+
+class LogReader:
+    """Reads a log as a stream: a log larger than memory is no trouble.
+
+    Args:
+        source: a path, or the bytes of a log kept in memory.
+
+    Raises:
+        NotALog: no such file, shorter than the magic, or another magic or version.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | bytes) -> None:
+        self._source = source
+        self.name = "log in memory" if isinstance(source, bytes) else str(source)
+        with self._open() as file:
+            head = file.read(len(MAGIC) + 2)
+        if len(head) < len(MAGIC) + 2 or head[: len(MAGIC)] != MAGIC:
+            raise NotALog(f"{self.name}: not an agentsim log")
+        if head[len(MAGIC)] != VERSION:
+            raise NotALog(f"{self.name}: log version {head[len(MAGIC)]}, this program reads version {VERSION}")
+        self._compressed = bool(head[len(MAGIC) + 1] & FLAG_ZSTD)
+        self._header: dict[str, Any] | None = None
+        self._header_read = False
+        self.whole: bool | None = None
+        """After reading to the end: whether a result record closed the log. None before that."""
+        self.cut_off = False
+        """Whether the file ends in the middle of a block or without a result, found by reading to the end."""
+
+    def _open(self) -> BinaryIO:
+        if isinstance(self._source, bytes):
+            return io.BytesIO(self._source)
+        try:
+            return open(self._source, "rb")
+        except OSError as error:
+            raise NotALog(f"{self.name}: {error.strerror}") from None
+
+    def _blocks(self) -> Iterator[tuple[bytes, int, bytes]]:
+        """Yield (kind, offset, content) of each whole block; LogDamaged where checksums fail."""
+        with self._open() as file:
+            offset = len(MAGIC) + 2
+            file.seek(offset)
+            while True:
+                head = file.read(_HEAD_SIZE)
+                if len(head) < _HEAD_SIZE:
+                    self.cut_off = self.cut_off or bool(head)
+                    return
+                magic, kind, length, crc = _HEAD.unpack_from(head)
+                (head_crc,) = _HEAD_CRC.unpack_from(head, _HEAD.size)
+                if zlib.crc32(head[: _HEAD.size]) != head_crc or magic != _BLOCK_MAGIC:
+                    raise LogDamaged(self.name, offset, "block header fails its checksum")
+                if length > MAX_BLOCK:
+                    raise LogDamaged(self.name, offset, f"block of {length} bytes, more than the {MAX_BLOCK} allowed")
+                content = file.read(length)
+                if len(content) < length:
+                    self.cut_off = True
+                    return
+                if zlib.crc32(content) != crc:
+                    raise LogDamaged(self.name, offset, "block content fails its checksum")
+                if self._compressed:
+                    content = self._decompress(content, offset)
+                yield kind, offset, content
+                offset += _HEAD_SIZE + length
+
+    def _decompress(self, content: bytes, offset: int) -> bytes:
+        zstandard = _zstd()
+        try:
+            return bytes(zstandard.ZstdDecompressor().decompress(content, max_output_size=MAX_BLOCK))
+        except zstandard.ZstdError as error:
+            raise LogDamaged(self.name, offset, f"not a zstd frame ({error})") from None
+
+    @property
+    def header(self) -> dict[str, Any] | None:
+        """The header, or None when the log was cut within it; LogDamaged if it makes no sense."""
+        if not self._header_read:
+            self._header_read = True
+            parts: list[bytes] = []
+            ended = False
+            for kind, _, content in self._blocks():
+                if kind != b"H":
+                    ended = True
+                    break
+                parts.append(content)
+            data = b"".join(parts)
+            if data:
+                unpacker = msgpack.Unpacker(max_buffer_size=len(data), ext_hook=msgpack.ExtType)
+                unpacker.feed(data)
+                try:
+                    header = unpacker.unpack()
+                except msgpack.OutOfData:
+                    if ended:
+                        raise LogDamaged(self.name, len(MAGIC) + 2, "header is incomplete") from None
+                    return None
+                except Exception as error:
+                    raise LogDamaged(self.name, len(MAGIC) + 2, f"header: {type(error).__name__}") from None
+                if not isinstance(header, dict):
+                    raise LogDamaged(self.name, len(MAGIC) + 2, "header is not a map")
+                self._header = header
+        return self._header
+
+    def records(self) -> Iterator[tuple[Any, ...]]:
+        """Yield every record in order, arrays as tuples.
+
+        Ends quietly where a cut log ends (`cut_off` is then true); LogDamaged at the first block that fails.
+        """
+        self.whole = False
+        closed = False
+        for kind, offset, content in self._blocks():
+            if kind == b"H":
+                continue
+            if kind != b"R":
+                raise LogDamaged(self.name, offset, f"unknown kind of block {kind!r}")
+            unpacker = msgpack.Unpacker(
+                use_list=False, max_buffer_size=len(content), ext_hook=msgpack.ExtType, strict_map_key=True
+            )
+            unpacker.feed(content)
+            while unpacker.tell() < len(content):
+                try:
+                    record = unpacker.unpack()
+                except Exception as error:
+                    raise LogDamaged(self.name, offset, f"record: {type(error).__name__}") from None
+                if not isinstance(record, tuple) or not record:
+                    raise LogDamaged(self.name, offset, "a record is not an array")
+                self._check(record, offset)
+                closed = record[0] == "result"
+                yield record
+        self.whole = closed and not self.cut_off
+        self.cut_off = self.cut_off or not closed
+
+    def _check(self, record: tuple[Any, ...], offset: int) -> None:
+        head = record[0]
+        shape = _SHAPES["delivery"] if type(head) is int else _SHAPES.get(head) if type(head) is str else None
+        if shape is None:
+            raise LogDamaged(self.name, offset, f"unknown kind of record {head!r}")
+        if len(record) != len(shape) or not all(map(isinstance, record, shape)):
+            raise LogDamaged(self.name, offset, f"malformed {'delivery' if type(head) is int else head} record")
+
+
+_REAL = (int, float)
+_ANY = object
+_SHAPES: Final[dict[str, tuple[Any, ...]]] = {
+    "delivery": (int, _REAL, _REAL, int, str, str, str, int, int, int, bytes),
+    "fate": (str, str, _REAL, str, str, str, int, int, str, (bytes, type(None))),
+    "assign": (str, _REAL, str, int),
+    "bound": (str, _REAL, str, (int, float, type(None)), (int, float, type(None))),
+    "place": (str, str, _ANY),
+    "finding": (str, _REAL, str, _ANY),
+    "external": (str, _REAL, str, str, _ANY),
+    "crash": (str, _REAL, str),
+    "restart": (str, _REAL, str),
+    "abandon": (str, _REAL, str, _ANY),
+    "result": (str, dict),
+}
+
+__all__ = ["BLOCK_SIZE", "LogDamaged", "LogReader", "LogWriter", "NotALog"]

@@ -1,0 +1,732 @@
+"""The kernel: virtual time, the router, and the rule that whoever blocks last delivers the next instant.
+
+Every agent is an asyncio task with a mailbox. A counter knows how many are awake. When the last one blocks, the kernel
+closes the instant (records what agents declared, routes what they sent, lets observers look at what was delivered) and
+opens the next: control events, deliveries, timers; then agents run until all wait.
+
+The order of deliveries within an instant is (sender's index, sender's send number, copy); instants are ordered by
+(time, step). Nothing depends on which task ran first, and nothing on a hash.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from agentsim.errors import RunError
+from agentsim.record.log import BLOCK_SIZE, LogWriter
+from agentsim.runtime.agent import Agent, Timeout
+from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.messages import Codec, Envelope, MessageError, MessageSpec, pack, spec_of
+from agentsim.runtime.network import Channel, Fate, Network
+from agentsim.runtime.port import Abandoned, Activity, Host, Mailbox, Port, Tally
+from agentsim.runtime.watchdog import StuckAgent
+
+STEP_LIMIT: Final = 10_000
+_MAX_REPORTED: Final = 1000
+
+Entry = tuple[int, int, int, float, Port, Port, MessageSpec, int, bytes]
+"""A message on its way: (sender's index, send number, copy, sent_at, src, dst, type, stamp, payload)."""
+
+_new = tuple.__new__
+
+
+class AgentFailure(RunError):
+    """An agent raised, or sent or was sent something malformed.
+
+    Args:
+        agent: name of the node at fault.
+        cause: what happened, in a sentence.
+        result: the `Result` of the run so far, set by `simulate`.
+    """
+
+    def __init__(self, agent: str, cause: str) -> None:
+        super().__init__(f"agent {agent}: {cause}")
+        self.agent, self.cause = agent, cause
+        self.result: Any = None
+
+
+class ObserverFailure(RunError):
+    """An observer raised; half a privacy trace is worse than none."""
+
+    def __init__(self, observer: str, cause: str) -> None:
+        super().__init__(f"observer {observer}: {cause}")
+        self.observer, self.cause = observer, cause
+        self.result: Any = None
+
+
+class Livelock(RunError):
+    """Messages that take no time went round for `STEP_LIMIT` steps."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An interceptor's verdict: the message never arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """An interceptor's verdict: the message takes this much longer."""
+
+    by: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alter:
+    """An interceptor's verdict: this message arrives instead."""
+
+    message: Any
+
+
+Interceptor = Callable[[Envelope], "Drop | Delay | Alter | None"]
+"""An active adversary on the router: sees each message sent and may drop, delay or alter it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlock:
+    """Why nothing moved any more.
+
+    Args:
+        waiting: node -> what it waits for.
+        lost: lost messages to nodes that wait: (time, src, dst, type, n, reason).
+    """
+
+    waiting: Mapping[str, str]
+    lost: tuple[tuple[float, str, str, str, int, str], ...]
+
+    def __str__(self) -> str:
+        shown = [f"{node} waits for {what}" for node, what in list(self.waiting.items())[:8]]
+        more = len(self.waiting) - len(shown)
+        text = "; ".join(shown) + (f"; and {more} more wait" if more else "")
+        if self.lost:
+            at, src, dst, kind, n, reason = self.lost[0]
+            text += f"; {src}'s message {n} ({kind}) to {dst} was lost at time {at:g} ({reason})"
+            if len(self.lost) > 1:
+                text += f", and {len(self.lost) - 1} more"
+        return text
+
+
+@dataclass(slots=True)
+class Limits:
+    """When a run stops though agents have not finished: deliveries, virtual time."""
+
+    max_messages: int | None = None
+    max_time: float | None = None
+
+
+@dataclass(slots=True)
+class ObserverSlot:
+    """An observer's mailbox and what of the feed it may see."""
+
+    name: str
+    mailbox: Mailbox
+    sees: Callable[[Delivery], bool] | None
+    activity: Activity | None = None
+
+
+@dataclass(slots=True)
+class Transport:
+    """What the network did beneath the algorithm, in packets."""
+
+    lost: int = 0
+    duplicated: int = 0
+    retransmitted: int = 0
+    acknowledged: int = 0
+    given_up: int = 0
+    altered: int = 0
+
+    def count(self, kind: str) -> None:
+        """Count one fate."""
+        name = {"dropped": "lost", "given up": "given_up"}.get(kind, kind)
+        setattr(self, name, getattr(self, name) + 1)
+
+
+@dataclass
+class Kernel:
+    """One run. `simulate` builds it, `run` drives it to its end.
+
+    Args:
+        codec: the solver's message types.
+        network: what carries messages.
+        seed: of all random streams.
+        writer: where records go.
+        limits: deliveries and virtual time allowed.
+        check_cost: virtual time a constraint check takes.
+        realtime: real seconds per unit of virtual time, or None for virtual time alone.
+        interceptors: active adversaries on the router.
+        gates: node -> gate before each of its sends.
+    """
+
+    codec: Codec
+    network: Network
+    seed: int
+    writer: LogWriter
+    limits: Limits = field(default_factory=Limits)
+    check_cost: float = 0.0
+    realtime: float | None = None
+    interceptors: tuple[Interceptor, ...] = ()
+    checked_sends: Callable[[Port, str, Any, bytes], None] | None = None
+
+    def __post_init__(self) -> None:
+        self.ports: dict[str, Port] = {}
+        self.hosts: dict[str, Host] = {}
+        self.observers: list[ObserverSlot] = []
+        self.factory: Callable[[Port], Agent] | None = None
+        self.now = 0.0
+        self.step = 0
+        self.seq = 0
+        self.awake = 0
+        self.running = 0
+        self.current: Activity | None = None
+        self.outbox: list[Entry] = []
+        self.recording: list[Port] = []
+        self.values: list[tuple[float, str, int]] = []
+        """Every change of value: (time, node, domain index)."""
+        self.transport = Transport()
+        self.deadlock: Deadlock | None = None
+        self.failure: BaseException | None = None
+        self.limit: str | None = None
+        self.complaints: list[str] = []
+        self.abandoned: tuple[str, float, str] | None = None
+        self.components: Mapping[str, str] = {}
+        self.lower_bounds: dict[str, float] = {}
+        self.stop_request: str | None = None
+        self.hard_stop = False
+        self.ended = False
+        self.external_results: Callable[[str, str], Any] | None = None
+        self.simple_time = not self.check_cost and self.realtime is None
+        self._constant = self.network.constant if self.simple_time and not self.interceptors else None
+        self._buckets: dict[float, list[Entry]] = {}
+        self._times: list[float] = []
+        self._next_step: list[Entry] = []
+        self._timers: list[tuple[float, int, Activity, Timeout | None]] = []
+        self._timer_count = 0
+        self._controls: list[tuple[float, int, str]] = []
+        self._channels: dict[int, Channel] = {}
+        self._feed: list[Delivery] | None = None
+        self._observing = False
+        self._lost: list[tuple[float, str, str, str, int, str]] = []
+        self._woken: dict[Host, None] = {}
+        self._wall_start = 0.0
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._done: asyncio.Future[None] | None = None
+
+    # Building --------------------------------------------------------------------------------------------------
+
+    def add_node(self, name: str, agent: str) -> Port:
+        """Add a node of `agent` and return its port; nodes are ordered as they are added."""
+        host = self.hosts.get(agent)
+        if host is None:
+            host = self.hosts[agent] = Host(agent, self.network.slow.get(agent, 1.0))
+        port = Port(self, name, len(self.ports), host)
+        self.ports[name] = port
+        return port
+
+    def populate(self, port: Port, agent: Agent) -> None:
+        """Put an agent behind a port."""
+        port._agent = agent
+        port._tally = {cls: port._tally.get(cls) or Tally(spec_of(cls)) for cls in agent.messages}
+
+    def add_observer(
+        self, name: str, sees: Callable[[Delivery], bool] | None, start: Callable[[Mailbox], Any]
+    ) -> None:
+        """Add an observer: `start` takes its mailbox and returns the coroutine to run."""
+        mailbox = Mailbox(self, name)
+        slot = ObserverSlot(name, mailbox, sees)
+        slot.activity = Activity(self, mailbox, start(mailbox), name, main=True)
+        self.observers.append(slot)
+        if self._feed is None:
+            self._feed = []
+
+    # Running ---------------------------------------------------------------------------------------------------
+
+    async def run(self, task_order: Callable[[list[Activity]], list[Activity]] | None = None) -> None:
+        """Run to the end. `task_order` may shuffle the tasks' start, which must change nothing (tests do)."""
+        self._loop = asyncio.get_running_loop()
+        self._done = self._loop.create_future()
+        self._wall_start = time.monotonic()
+        activities = [slot.activity for slot in self.observers if slot.activity is not None]
+        for port in self.ports.values():
+            activities.append(self._main_activity(port))
+        for crash in self.network.crashes:
+            heapq.heappush(self._controls, (crash.start, 0, crash.agent))
+            if crash.end < math.inf:
+                heapq.heappush(self._controls, (crash.end, 1, crash.agent))
+        for activity in activities if task_order is None else task_order(activities):
+            self.start(activity)
+        if not activities:
+            self.finish(None)
+        try:
+            await self._done
+        finally:
+            self.ended = True
+            self._close()
+
+    def _main_activity(self, port: Port) -> Activity:
+        agent = port._agent
+        assert agent is not None
+        activity = Activity(self, port, agent.run(), port.name, main=True)
+        port._activities = [activity]
+        self.running += 1
+        return activity
+
+    def start(self, activity: Activity) -> None:
+        """Give an activity its asyncio task; it counts as awake at once."""
+        assert self._loop is not None
+        self.awake += 1
+        activity.task = self._loop.create_task(activity.drive(), name=activity.name)
+
+    def finish(self, limit: str | None) -> None:
+        """End the run; `limit` names the limit that ended it."""
+        if not self.ended:
+            self.ended = True
+            self.limit = limit
+            if self._done is not None and not self._done.done():
+                self._done.set_result(None)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run because of an error."""
+        if self.failure is None:
+            self.failure = error
+        self.finish(None)
+
+    def stuck(self, error: BaseException) -> None:
+        """End the run at an agent that never gave control back."""
+        if self.current is not None and not self.ended:
+            self.complaints.append(f"agent {self.current.mailbox.name} never gave control back at time {self.now:g}")
+        self.finish(self.stop_request or "timeout")
+
+    def poke(self) -> None:
+        """Look at `stop_request` even if nothing moves; called in the loop by the watchdog or a signal."""
+        if self.stop_request is not None and not self.ended and (not self.awake or self.hard_stop):
+            self.finish(self.stop_request)
+
+    def _close(self) -> None:
+        for activity in self._all_activities():
+            if not activity.done:
+                activity.done = True
+                if activity.task is not None:
+                    activity.task.cancel()
+                complaint = activity.close()
+                if complaint:
+                    self.complaints.append(f"{activity.mailbox.name}: {complaint}")
+        self._record_undelivered()
+
+    def _all_activities(self) -> list[Activity]:
+        own = [a for port in self.ports.values() for a in port._activities]
+        return own + [slot.activity for slot in self.observers if slot.activity is not None]
+
+    def _record_undelivered(self) -> None:
+        left = [*self.outbox, *self._next_step]
+        for due in sorted(self._buckets):
+            left.extend(self._buckets[due])
+        left.sort()
+        for _, n, copy, _, src, dst, spec, _, payload in left:
+            self.writer.add(("fate", "undelivered", self.now, src.name, dst.name, spec.name, n, copy, "end", payload))
+
+    def activity_ended(self, activity: Activity) -> None:
+        """Take note that a coroutine returned or raised."""
+        mailbox = activity.mailbox
+        error = activity.error
+        if isinstance(error, Abandoned):
+            self.abandoned = (error.node, self.now, error.reason)
+            self.writer.add(("abandon", self.now, error.node, error.reason))
+            self.finish(None)
+            return
+        if isinstance(error, StuckAgent):
+            self.stuck(error)
+            return
+        if error is not None and not (activity.joiners and isinstance(error, Exception)):
+            self.fail(self._failure(mailbox, error))
+            return
+        for joiner in activity.joiners:
+            joiner.wake()
+        if activity.main and isinstance(mailbox, Port):
+            mailbox.finished = True
+            self.running -= 1
+            self._close_others(mailbox, activity)
+        self.awake -= 1
+        if not self.awake:
+            self.advance()
+
+    def _close_others(self, port: Port, main: Activity) -> None:
+        for other in port._activities:
+            if other is not main and not other.done:
+                self._retire(other)
+        port.parked = []
+
+    def _retire(self, activity: Activity) -> None:
+        """Close an activity that will never be wanted again; one that is awake gives up its place among the awake."""
+        activity.done = True
+        activity.close()
+        if activity.task is not None:
+            activity.task.cancel()
+        if not activity.parked:
+            self.awake -= 1
+
+    def _failure(self, mailbox: Mailbox, error: BaseException) -> RunError:
+        batch = [(b[0], b[1]) for b in mailbox.last_batch if type(b) is tuple]
+        shown = ", ".join(f"{src}: {message!r}"[:120] for src, message in batch[:3])
+        if len(batch) > 3:
+            shown += f", and {len(batch) - 3} more"
+        working = f" while working on [{shown}]" if batch else ""
+        what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
+        if isinstance(mailbox, Port):
+            if isinstance(error, AgentFailure):
+                return error
+            owner = f" of {mailbox.host.name}" if mailbox.host.name != mailbox.name else ""
+            failure: RunError = AgentFailure(mailbox.name, f"{what}{owner and f' (node{owner})'} at time {self.now:g}{working}")
+        else:
+            failure = ObserverFailure(mailbox.name, f"{what} at time {self.now:g}")
+        failure.__cause__ = error
+        return failure
+
+    # Sending ---------------------------------------------------------------------------------------------------
+
+    def cannot_send(self, port: Port, to: str, message: Any, error: Exception) -> MessageError:
+        """Say why a send failed, naming sender, receiver and type."""
+        kind = type(message)
+        if kind not in port._tally:
+            known = ", ".join(t.spec.name for t in port._tally.values()) or "none"
+            return MessageError(f"{port.name} sent {to} a {kind.__name__}, not a message type of its solver ({known})")
+        name = port._tally[kind].spec.name
+        if to not in self.ports:
+            return MessageError(f"{port.name} sent {name} to {to!r}, which does not exist")
+        return MessageError(f"{port.name} sent {to} a {name} that cannot travel: {error}")
+
+    def time_of_send(self, host: Host) -> float:
+        """Return when a message leaves: later than now by the computing done, and by the clock in real time."""
+        at = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
+        if self.realtime is not None:
+            at = max(at, self._wall_time())
+        return at
+
+    def _wall_time(self) -> float:
+        assert self.realtime is not None
+        return (time.monotonic() - self._wall_start) / self.realtime if self.realtime else self.now
+
+    def _route(self) -> None:
+        """Hand what was sent in this instant to the network."""
+        out, self.outbox = self.outbox, []
+        if self._constant is not None:
+            if self._constant == 0:
+                self._next_step.extend(out)
+            else:
+                self._schedule_all(self.now + self._constant, out)
+            return
+        out.sort()
+        network, channels, plain, count = self.network, self._channels, self.network.plain, len(self.ports)
+        if self.interceptors:
+            out = self._intercept(out)
+        for entry in out:
+            sent_at, src, dst = entry[3], entry[4], entry[5]
+            if src.host is dst.host:
+                self._schedule(sent_at + network.local_delay, entry)
+                continue
+            key = entry[0] * count + dst._index
+            channel = channels.get(key)
+            if channel is None:
+                channel = channels[key] = network.channel(self.seed, src.name, dst.name, src.host.name)
+            if plain:
+                due = sent_at + network.latency(channel)
+                if due < channel.last:
+                    due = channel.last
+                channel.last = due
+                self._schedule(due, entry)
+                continue
+            arrivals, fates = network.transmit(channel, sent_at, src.host.name, dst.host.name)
+            for fate in fates:
+                self._fate(entry, fate)
+            for due, copy in arrivals:
+                self._schedule(due, (entry[0], entry[1], copy, *entry[3:]))
+
+    def _schedule(self, due: float, entry: Entry) -> None:
+        if due <= self.now:
+            self._next_step.append(entry)
+            return
+        bucket = self._buckets.get(due)
+        if bucket is None:
+            self._buckets[due] = [entry]
+            heapq.heappush(self._times, due)
+        else:
+            bucket.append(entry)
+
+    def _schedule_all(self, due: float, entries: list[Entry]) -> None:
+        bucket = self._buckets.get(due)
+        if bucket is None:
+            self._buckets[due] = entries
+            heapq.heappush(self._times, due)
+        else:
+            bucket.extend(entries)
+
+    def _fate(self, entry: Entry, fate: Fate) -> None:
+        _, n, _, _, src, dst, spec, _, payload = entry
+        self.transport.count(fate.kind)
+        if fate.kind in ("dropped", "given up") and len(self._lost) < _MAX_REPORTED:
+            self._lost.append((fate.time, src.name, dst.name, spec.name, n, fate.reason))
+        kept = payload if fate.kind in ("dropped", "given up", "altered") else None
+        self.writer.add(
+            ("fate", fate.kind, fate.time, src.name, dst.name, spec.name, n, fate.copy, fate.reason, kept)
+        )
+
+    def _intercept(self, out: list[Entry]) -> list[Entry]:
+        kept: list[Entry] = []
+        for entry in out:
+            index, n, copy, sent_at, src, dst, spec, stamp, payload = entry
+            arrives = True
+            for interceptor in self.interceptors:
+                envelope = Envelope(sent_at, src.name, dst.name, spec.name, n, spec.decode(payload))
+                verdict = interceptor(envelope)
+                name = type(interceptor).__name__ if not hasattr(interceptor, "__name__") else interceptor.__name__
+                if isinstance(verdict, Drop):
+                    self._fate(entry, Fate("dropped", sent_at, 0, name))
+                    arrives = False
+                    break
+                if isinstance(verdict, Delay):
+                    sent_at += max(0.0, verdict.by)
+                elif isinstance(verdict, Alter):
+                    self._fate((index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("altered", sent_at, 0, name))
+                    spec, payload = spec_of(type(verdict.message)), pack(verdict.message)
+                elif verdict is not None:
+                    raise TypeError(f"interceptor {name} returned {verdict!r}, not Drop, Delay, Alter or None")
+            if arrives:
+                kept.append((index, n, copy, sent_at, src, dst, spec, stamp, payload))
+        return kept
+
+    # Time ------------------------------------------------------------------------------------------------------
+
+    def add_timer(self, when: float, activity: Activity, scope: Timeout | None) -> None:
+        """Wake an activity at `when`; with a scope, tell it that its time is up."""
+        self._timer_count += 1
+        heapq.heappush(self._timers, (when, self._timer_count, activity, scope))
+
+    def advance(self) -> None:
+        """Close this instant and open the next; called when nobody is awake."""
+        self.current = None
+        try:
+            while not self.awake and not self.ended:
+                if not self._observing:
+                    self._close_instant()
+                    if self._feed and self._hand_out():
+                        self._observing = True
+                        continue
+                self._observing = False
+                if self.stop_request is not None:
+                    self.finish(self.stop_request)
+                elif not self.running:
+                    self.finish(None)
+                elif not self._open_instant():
+                    return
+        except Exception as error:
+            self.fail(error)
+
+    def _close_instant(self) -> None:
+        if self.recording:
+            self.recording.sort(key=_by_index)
+            for port in self.recording:
+                for record in port._records:
+                    if record[0] == "assign":
+                        self.values.append(record[1:])
+                    elif record[0] == "bound" and record[3] is not None:
+                        self.lower_bounds[self.components.get(port.name, port.name)] = record[3]
+                    self.writer.add(record)
+                port._records = []
+            self.recording = []
+        if self.check_cost:
+            for host in self._woken:
+                host.busy_until = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
+                host.work_mark = host.checks
+            self._woken = {}
+        if self.outbox:
+            self._route()
+
+    def _hand_out(self) -> bool:
+        """Give observers what was delivered; tell whether any of them woke."""
+        feed, self._feed = self._feed, []
+        assert feed is not None
+        for slot in self.observers:
+            sees = slot.sees
+            seen = feed if sees is None else [d for d in feed if sees(d)]
+            if seen:
+                slot.mailbox.inbox.extend(seen)
+                self._wake_parked(slot.mailbox)
+        return self.awake > 0
+
+    def _wake_parked(self, mailbox: Mailbox) -> None:
+        parked, mailbox.parked = mailbox.parked, []
+        for activity in parked:
+            activity.wake()
+
+    def _next_time(self) -> float:
+        """Return when the next instant is, or infinity."""
+        when = self._times[0] if self._times else math.inf
+        if self._timers and self._timers[0][0] < when:
+            when = self._timers[0][0]
+        if self._controls and self._controls[0][0] < when:
+            when = self._controls[0][0]
+        return when
+
+    def _open_instant(self) -> bool:
+        """Move time on and deliver; False if the run ended or waits for the real clock."""
+        limits = self.limits
+        if limits.max_messages is not None and self.seq >= limits.max_messages:
+            self.finish("max_messages")
+            return False
+        if self._next_step:
+            self.step += 1
+            if self.step > STEP_LIMIT:
+                raise Livelock(f"{STEP_LIMIT} steps at time {self.now:g}: messages that take no time go round for ever")
+            batch, self._next_step = self._next_step, []
+        else:
+            when = self._next_time()
+            if when == math.inf:
+                self._report_deadlock()
+                return False
+            if limits.max_time is not None and when > limits.max_time:
+                self.finish("max_time")
+                return False
+            if self.realtime is not None:
+                wall = self._wall_time()
+                if when > wall and self.realtime > 0:
+                    assert self._loop is not None
+                    self._loop.call_later((when - wall) * self.realtime, self._resume)
+                    return False
+                when = max(when, wall)
+            self.now, self.step = when, 0
+            if self._controls and self._controls[0][0] <= when:
+                self._control()
+            batch = self._take_batch(when)
+        self._deliver(batch)
+        timers = self._timers
+        while timers and timers[0][0] <= self.now:
+            _, _, activity, scope = heapq.heappop(timers)
+            self._fire(activity, scope)
+        return True
+
+    def _resume(self) -> None:
+        if not self.ended and not self.awake:
+            self._observing = False
+            self.advance()
+
+    def _take_batch(self, when: float) -> list[Entry]:
+        times = self._times
+        if not times or times[0] > when:
+            return []
+        batch = self._buckets.pop(heapq.heappop(times))
+        while times and times[0] <= when:  # real time: several moments have passed at once
+            batch.extend(self._buckets.pop(heapq.heappop(times)))
+        return batch
+
+    def _fire(self, activity: Activity, scope: Timeout | None) -> None:
+        if activity.done:
+            return
+        if scope is not None:
+            if scope not in activity.scopes:
+                return
+            scope.fired = True
+        if not activity.parked:
+            return  # it is awake already: a message at the same instant came first
+        if activity in activity.mailbox.parked:
+            activity.mailbox.parked.remove(activity)
+        if isinstance(activity.mailbox, Port) and self.check_cost:
+            self._woken[activity.mailbox.host] = None
+        activity.wake()
+
+    def _deliver(self, batch: list[Entry]) -> None:
+        """Log and hand over one instant's messages."""
+        if len(batch) > 1:
+            batch.sort()
+        now, step, seq = self.now, self.step, self.seq
+        writer = self.writer
+        buffer, write = writer.buffer, writer.pack
+        feed, check_cost = self._feed, self.check_cost
+        for index, n, copy, sent_at, src, dst, spec, stamp, payload in batch:
+            host = dst.host
+            if check_cost:
+                if host.busy_until > now:
+                    self._schedule(host.busy_until, (index, n, copy, sent_at, src, dst, spec, stamp, payload))
+                    continue
+                self._woken[host] = None
+            if host.crashed:
+                self._fate((index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("dropped", now, copy, "crash"))
+                continue
+            seq += 1
+            record = (seq, sent_at, now, step, src.name, dst.name, spec.name, n, copy, stamp, payload)
+            buffer += write(record)
+            if len(buffer) >= BLOCK_SIZE:
+                writer.cut()
+            dst.received += 1
+            try:
+                message = spec.decode(payload)
+            except MessageError as error:
+                self.seq = seq
+                raise AgentFailure(
+                    src.name, f"its {spec.name} (send {n}) to {dst.name} is malformed: {error}"
+                ) from error
+            if feed is not None:
+                feed.append(_new(Delivery, (*record, message)))
+            if not dst.finished:
+                dst.inbox.append((src.name, message))
+                dst.stamps.append(stamp)
+                if dst.parked:
+                    parked, dst.parked = dst.parked, []
+                    for activity in parked:
+                        activity.wake()
+        self.seq = seq
+
+    def _control(self) -> None:
+        """Crash and restart agents whose moment has come."""
+        while self._controls and self._controls[0][0] <= self.now:
+            _, restart, agent = heapq.heappop(self._controls)
+            host = self.hosts[agent]
+            if restart:
+                self.restart(host)
+            else:
+                self.crash(host)
+
+    def crash(self, host: Host) -> None:
+        """Close every coroutine of an agent; what is on its way to it will be lost."""
+        host.crashed = True
+        self.writer.add(("crash", self.now, host.name))
+        for port in host.nodes:
+            for activity in port._activities:
+                if not activity.done:
+                    activity.done = True
+                    activity.close()
+                    if activity.task is not None:
+                        activity.task.cancel()
+                    if activity.main:
+                        self.running -= 1
+            port.parked, port.inbox, port.stamps = [], [], []
+
+    def restart(self, host: Host) -> None:
+        """Start an agent anew from its local view; it has forgotten everything."""
+        assert self.factory is not None
+        host.crashed = False
+        self.writer.add(("restart", self.now, host.name))
+        for port in host.nodes:
+            port.finished = False
+            self.populate(port, self.factory(port))
+            self.start(self._main_activity(port))
+
+    def _report_deadlock(self) -> None:
+        waiting = {}
+        for port in self.ports.values():
+            for activity in port._activities:
+                if not activity.done and activity.waiting is not None:
+                    waiting[port.name] = activity.waiting.describe()
+                    break
+            if port.host.crashed and not port.finished:
+                waiting[port.name] = "nothing: it has crashed"
+        lost = tuple(record for record in self._lost if record[2] in waiting)
+        self.deadlock = Deadlock(waiting, lost or tuple(self._lost))
+        self.finish("deadlock")
+
+
+def _by_index(port: Port) -> int:
+    return port._index

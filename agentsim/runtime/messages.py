@@ -1,0 +1,347 @@
+"""Declared message types and their wire form.
+
+A message type is a `NamedTuple` with the decorator `message`, which gives it the paper's name::
+
+    @message("VALUE")
+    class Value(NamedTuple):
+        value: int
+        threshold: Cost
+
+On the wire a message is the msgpack array of its fields; numpy arrays travel as an ext type (dtype, shape, raw
+bytes) and are read without a copy. A received message is immutable throughout: arrays are read-only, sequences are
+tuples, maps are read-only views. Field types are checked where a message is read, because that is where a damaged
+or dishonest one does harm: wrong type, wrong arity, NaN or an array larger than declared is a `MessageError`
+naming the field.
+
+Field annotations: int, float or `Cost` (int or float, never NaN), bool, str, bytes, None, `X | Y`, `tuple[X, ...]`,
+`tuple[X, Y]`, `Mapping[str, X]`, `Array` and `Annotated[Array, MaxCells(n)]`.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+import msgpack
+import numpy as np
+from numpy.typing import NDArray
+
+from agentsim.errors import RunError
+
+Cost = int | float
+Array = NDArray[Any]
+Context = Mapping[str, int]
+"""Domain index by variable name: a partial assignment as it travels."""
+
+MAX_ARRAY_CELLS: Final = 1 << 28
+_ARRAY_EXT: Final = 1
+_DTYPES: Final = {t: np.dtype(t) for t in ("<i8", "<f8", "<i4", "<f4", "<i2", "<u2", "|u1", "|i1", "|b1", "<u4", "<u8")}
+
+
+class MessageError(RunError):
+    """A message cannot be sent or read. `field` is the field at fault, or ""."""
+
+    def __init__(self, cause: str, field: str = "") -> None:
+        super().__init__(f"field {field}: {cause}" if field else cause)
+        self.cause, self.field = cause, field
+
+
+@dataclass(frozen=True, slots=True)
+class MaxCells:
+    """In `Annotated[Array, MaxCells(n)]`: the array may hold at most n cells."""
+
+    cells: int
+
+
+def encode_array(value: object) -> msgpack.ExtType:
+    """Pack a numpy array as an ext type, numpy scalars being refused: msgpack's `default` hook."""
+    if not isinstance(value, np.ndarray):
+        if isinstance(value, types.MappingProxyType):
+            return cast(msgpack.ExtType, dict(value))
+        raise TypeError(f"a {type(value).__name__} cannot travel")
+    array = value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
+    code = array.dtype.str
+    if code not in _DTYPES:
+        raise TypeError(f"an array of {array.dtype} cannot travel")
+    head = cast(bytes, msgpack.packb((code, array.shape)))
+    return msgpack.ExtType(_ARRAY_EXT, head + array.tobytes())
+
+
+def decode_array(code: int, data: bytes) -> Array:
+    """Read what `encode_array` packed: msgpack's `ext_hook`. MessageError if it does not add up."""
+    if code != _ARRAY_EXT:
+        raise MessageError(f"unknown ext type {code}")
+    unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1), use_list=False)
+    unpacker.feed(data[:4096])
+    try:
+        dtype_code, shape = unpacker.unpack()
+        dtype = _DTYPES[dtype_code]
+        cells = 1
+        for size in shape:
+            if type(size) is not int or size < 0:
+                raise ValueError
+            cells *= size
+    except Exception:
+        raise MessageError("damaged array header") from None
+    start = unpacker.tell()
+    if cells > MAX_ARRAY_CELLS or len(data) - start != cells * dtype.itemsize:
+        raise MessageError(f"array of shape {shape} with {len(data) - start} bytes")
+    return np.frombuffer(data, dtype=dtype, offset=start).reshape(shape)
+
+
+_packer = msgpack.Packer(use_bin_type=True, default=encode_array)
+pack: Callable[[object], bytes] = _packer.pack
+"""Encode one object; the packer is reused because making one costs more than using it."""
+
+
+class _Decoder:
+    """Decodes one object at a time with one reused unpacker, which costs half of what `unpackb` with hooks does."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._unpacker = msgpack.Unpacker(
+            use_list=False,
+            object_hook=types.MappingProxyType,
+            ext_hook=decode_array,
+            max_buffer_size=2**31 - 1,
+        )
+        self._feed, self._next, self._tell = self._unpacker.feed, self._unpacker.unpack, self._unpacker.tell
+        self._consumed = 0
+
+    def unpack(self, payload: bytes) -> Any:
+        try:
+            self._feed(payload)
+            value = self._next()
+            self._consumed += len(payload)
+            if self._tell() != self._consumed:
+                raise MessageError("bytes left over after the message")
+        except MessageError:
+            self._reset()
+            raise
+        except Exception as error:
+            self._reset()
+            raise MessageError(f"not a msgpack object ({type(error).__name__})") from None
+        if self._consumed > 1 << 22:
+            self._reset()  # its buffer never shrinks by itself
+        return value
+
+
+unpack: Callable[[bytes], Any] = _Decoder().unpack
+"""Decode one object to immutable values; MessageError if the bytes are not exactly one msgpack object."""
+
+
+_Check = Callable[[Any], str | None]
+"""Returns what is wrong with a value, or None."""
+
+
+def _nan_check(value: float) -> str | None:
+    return "is NaN" if value != value else None
+
+
+def _array_check(max_cells: int) -> _Check:
+    def check(value: Array) -> str | None:
+        if value.size > max_cells:
+            return f"array of {value.size} cells, at most {max_cells} declared"
+        # A sum is NaN when any cell is (or when infinities of both signs meet): only then look closer.
+        if value.dtype.kind == "f" and math.isnan(float(value.sum())) and bool(np.isnan(value).any()):
+            return "holds NaN"
+        return None
+
+    return check
+
+
+class _FieldType:
+    """What one annotation allows: for each Python type, nothing further to check, or a check."""
+
+    def __init__(self, annotation: Any) -> None:
+        self.checks: dict[type, _Check | None] = {}
+        self._add(annotation)
+
+    def _add(self, annotation: Any) -> None:
+        origin, args = get_origin(annotation), get_args(annotation)
+        if origin is Annotated:
+            limit = next((a.cells for a in args[1:] if isinstance(a, MaxCells)), MAX_ARRAY_CELLS)
+            self.checks[np.ndarray] = _array_check(limit)
+        elif origin in (Union, types.UnionType):
+            for arg in args:
+                self._add(arg)
+        elif origin is np.ndarray:
+            self.checks[np.ndarray] = _array_check(MAX_ARRAY_CELLS)
+        elif origin is tuple:
+            self.checks[tuple] = self._tuple_check(args)
+        elif origin is not None and issubclass(origin, Mapping):
+            self.checks[types.MappingProxyType] = self._mapping_check(args[1])
+        elif annotation is float:
+            self.checks[float] = _nan_check
+            self.checks.setdefault(int, None)
+        elif annotation in (int, bool, str, bytes, type(None)) or annotation is None:
+            self.checks[type(None) if annotation is None else annotation] = None
+        else:
+            raise TypeError(f"message fields cannot be {annotation!r}")
+
+    @staticmethod
+    def _tuple_check(args: tuple[Any, ...]) -> _Check:
+        if len(args) == 2 and args[1] is Ellipsis:
+            element = _FieldType(args[0])
+            simple = frozenset(t for t, check in element.checks.items() if check is None)
+
+            def check_all(values: tuple[Any, ...]) -> str | None:
+                if simple.issuperset(map(type, values)):
+                    return None
+                return next((wrong for v in values if (wrong := element.wrong(v))), None)
+
+            return check_all
+        elements = [_FieldType(a) for a in args]
+
+        def check_each(values: tuple[Any, ...]) -> str | None:
+            if len(values) != len(elements):
+                return f"{len(values)} elements, {len(elements)} declared"
+            return next((wrong for e, v in zip(elements, values, strict=True) if (wrong := e.wrong(v))), None)
+
+        return check_each
+
+    @staticmethod
+    def _mapping_check(value_annotation: Any) -> _Check:
+        element = _FieldType(value_annotation)
+        simple = frozenset(t for t, check in element.checks.items() if check is None)
+
+        def check(values: Mapping[Any, Any]) -> str | None:
+            if not {str}.issuperset(map(type, values)):
+                return "a key is not a string"
+            if simple.issuperset(map(type, values.values())):
+                return None
+            return next((wrong for v in values.values() if (wrong := element.wrong(v))), None)
+
+        return check
+
+    def wrong(self, value: Any) -> str | None:
+        """Return what is wrong with `value`, or None."""
+        kind = type(value)
+        if kind not in self.checks:
+            allowed = " or ".join(sorted(t.__name__ for t in self.checks))
+            return f"is a {kind.__name__}, must be {allowed}"
+        check = self.checks[kind]
+        return None if check is None else check(value)
+
+
+_new = tuple.__new__
+
+
+class MessageSpec:
+    """A message type's wire name, fields and checks.
+
+    Args:
+        name: the type's name on the wire and in logs, the paper's capitals.
+        cls: the NamedTuple class.
+    """
+
+    def __init__(self, name: str, cls: type[tuple[Any, ...]]) -> None:
+        self.name = name
+        self.cls = cls
+        self.fields: tuple[str, ...] = cast(Any, cls)._fields
+        self._field_types: list[_FieldType] | None = None
+        # By the types of a message's values: the checks left to do. Few combinations occur in a run.
+        self._plans: dict[tuple[type, ...], tuple[tuple[int, _Check], ...]] = {}
+
+    def decode(self, payload: bytes) -> Any:
+        """Return the message in `payload`; MessageError if it does not fit the declaration."""
+        values = unpack(payload)
+        if type(values) is not tuple:
+            raise MessageError(f"a {type(values).__name__}, not an array of fields")
+        plan = self._plans.get(tuple(map(type, values)))
+        if plan is None:
+            plan = self._plan(values)
+        for i, check in plan:
+            wrong = check(values[i])
+            if wrong is not None:
+                raise MessageError(wrong, self.fields[i])
+        return _new(self.cls, values)
+
+    def _plan(self, values: tuple[Any, ...]) -> tuple[tuple[int, _Check], ...]:
+        if len(values) != len(self.fields):
+            raise MessageError(f"{len(values)} fields, {len(self.fields)} declared")
+        if self._field_types is None:
+            hints = get_type_hints(self.cls, include_extras=True)
+            self._field_types = [_FieldType(hints[f]) for f in self.fields]
+        plan = []
+        for i, (allowed, value) in enumerate(zip(self._field_types, values, strict=True)):
+            if type(value) not in allowed.checks:
+                raise MessageError(allowed.wrong(value) or "", self.fields[i])
+            check = allowed.checks[type(value)]
+            if check is not None:
+                plan.append((i, check))
+        self._plans[tuple(map(type, values))] = tuple(plan)
+        return self._plans[tuple(map(type, values))]
+
+
+_SPECS: dict[type, MessageSpec] = {}
+_T = TypeVar("_T", bound=type[tuple[Any, ...]])
+
+
+def message(name: str) -> Callable[[_T], _T]:
+    """Declare a NamedTuple class as a message type called `name` on the wire."""
+
+    def declare(cls: _T) -> _T:
+        _SPECS[cls] = MessageSpec(name, cls)
+        return cls
+
+    return declare
+
+
+def spec_of(cls: type) -> MessageSpec:
+    """Return the spec of a declared message type; TypeError if it was not declared with `message`."""
+    spec = _SPECS.get(cls)
+    if spec is None:
+        raise TypeError(f"{cls.__name__} is not a message type: declare it with @message(NAME)")
+    return spec
+
+
+class Codec:
+    """The message types of one solver, by wire name.
+
+    Args:
+        message_types: classes declared with `message`.
+
+    Raises:
+        TypeError: two types share a name, or a class was not declared.
+    """
+
+    def __init__(self, message_types: tuple[type, ...]) -> None:
+        self.by_name: dict[str, MessageSpec] = {}
+        for cls in message_types:
+            spec = spec_of(cls)
+            if spec.name in self.by_name:
+                raise TypeError(f"two message types are called {spec.name}")
+            self.by_name[spec.name] = spec
+
+    def decode(self, name: str, payload: bytes) -> Any:
+        """Return the message of type `name` in `payload`; MessageError if unknown or malformed."""
+        spec = self.by_name.get(name)
+        if spec is None:
+            raise MessageError(f"unknown message type {name!r}")
+        return spec.decode(payload)
+
+
+class Envelope(NamedTuple):
+    """A message on its way, as gates and interceptors see it.
+
+    Args:
+        sent_at: virtual time of sending.
+        src: node that sent it (a variable's name, or an agent's that has none).
+        dst: node it goes to.
+        type: the message type's name.
+        n: the sender's send number, from 1.
+        message: the message itself.
+    """
+
+    sent_at: float
+    src: str
+    dst: str
+    type: str
+    n: int
+    message: Any

@@ -1,0 +1,357 @@
+"""Ports and activities: one agent's side of the kernel.
+
+A `Port` is everything an agent can do to the outside. An `Activity` is a coroutine and the asyncio task that drives
+it: the driver steps the coroutine, sees what it waits for, parks it, and lets the kernel move on when nobody is awake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any
+
+from agentsim.errors import RunError
+from agentsim.runtime.agent import Expired, External, Sleep, Timeout, Wait, _Drain, _Receive
+from agentsim.runtime.messages import MessageSpec, pack, unpack
+from agentsim.runtime.streams import Stream
+
+if TYPE_CHECKING:
+    from agentsim.runtime.agent import Agent
+    from agentsim.runtime.kernel import Kernel
+
+
+class IllegalWait(RunError):
+    """An agent awaited something that is not the kernel's."""
+
+
+class Abandoned(BaseException):
+    """Raised in the step of an agent whose gate said "abandon"; BaseException so that no agent catches it."""
+
+    def __init__(self, node: str, reason: str) -> None:
+        super().__init__(reason)
+        self.node, self.reason = node, reason
+
+
+class Host:
+    """One user's agent: the clock and processor that all of its nodes share.
+
+    Args:
+        name: the agent.
+        clock: NCCC clock, in constraint checks.
+        checks: constraint checks done.
+        busy_until: virtual time at which it is free again (with `check_cost`).
+    """
+
+    __slots__ = ("busy_until", "checks", "clock", "crashed", "name", "nodes", "speed", "work_mark")
+
+    def __init__(self, name: str, speed: float = 1.0) -> None:
+        self.name = name
+        self.clock = 0
+        self.checks = 0
+        self.busy_until = 0.0
+        self.work_mark = 0
+        self.speed = speed
+        self.crashed = False
+        self.nodes: list[Port] = []
+
+
+class Tally:
+    """What one node sent of one message type over the network."""
+
+    __slots__ = ("count", "largest", "local_bytes", "local_count", "size", "spec")
+
+    def __init__(self, spec: MessageSpec) -> None:
+        self.spec = spec
+        self.count = self.size = self.largest = self.local_count = self.local_bytes = 0
+
+
+class Mailbox:
+    """What activities wait on: messages that have come and nobody has taken."""
+
+    __slots__ = ("inbox", "kernel", "last_batch", "name", "parked", "scheduled", "sender", "stamps")
+
+    def __init__(self, kernel: Kernel, name: str) -> None:
+        self.kernel = kernel
+        self.name = name
+        self.inbox: list[Any] = []
+        self.stamps: list[int] = []
+        self.parked: list[Activity] = []
+        self.last_batch: list[Any] = []
+        self.sender = ""
+
+    @property
+    def now(self) -> float:
+        """Virtual time."""
+        return self.kernel.now
+
+    def take_all(self) -> list[Any]:
+        """Empty the mailbox and return what was in it."""
+        self.last_batch = batch = self.inbox
+        self.inbox = []
+        return batch
+
+
+class Port(Mailbox):
+    """An agent's only way to the outside: sending, waiting, time, randomness, checks, declared values.
+
+    Everything whose name starts with an underscore is the kernel's.
+    """
+
+    __slots__ = (
+        "_activities",
+        "_agent",
+        "_assigned",
+        "_index",
+        "_n",
+        "_records",
+        "_rng",
+        "_tally",
+        "finished",
+        "host",
+        "received",
+    )
+
+    def __init__(self, kernel: Kernel, name: str, index: int, host: Host) -> None:
+        super().__init__(kernel, name)
+        self.host = host
+        self.finished = False
+        self.received = 0
+        self._index = index
+        self._n = 0
+        self._tally: dict[type, Tally] = {}
+        self._records: list[tuple[Any, ...]] = []
+        self._rng: Stream | None = None
+        self._activities: list[Activity] = []
+        self._agent: Agent | None = None
+        self._assigned: int | None = None
+        host.nodes.append(self)
+
+    def take_all(self) -> list[Any]:
+        """Empty the mailbox; the NCCC clock moves to the latest stamp, because reading is processing."""
+        self.last_batch = batch = self.inbox
+        self.inbox = []
+        latest = max(self.stamps)
+        if latest > self.host.clock:
+            self.host.clock = latest
+        self.stamps = []
+        return batch
+
+    def take_first(self, types: tuple[type, ...], sender: str | None) -> Any | None:
+        """Take the first message of one of `types` (from `sender`, if given), or return None."""
+        for i, (src, message) in enumerate(self.inbox):
+            if (not types or type(message) in types) and (sender is None or src == sender):
+                self.last_batch = [self.inbox.pop(i)]
+                stamp = self.stamps.pop(i)
+                if stamp > self.host.clock:
+                    self.host.clock = stamp
+                self.sender = src
+                return message
+        return None
+
+    def send(self, to: str, message: Any) -> None:
+        """Send a message to a node.
+
+        Raises:
+            MessageError: the node does not exist, the type was not declared by the solver, or a field cannot travel.
+        """
+        kernel = self.kernel
+        try:
+            dst = kernel.ports[to]
+            tally = self._tally[type(message)]
+            payload = pack(message)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise kernel.cannot_send(self, to, message, error) from None
+        if kernel.checked_sends is not None:
+            kernel.checked_sends(self, to, message, payload)
+        self._n = n = self._n + 1
+        host = self.host
+        size = len(payload)
+        if dst.host is host:
+            tally.local_count += 1
+            tally.local_bytes += size
+        else:
+            tally.count += 1
+            tally.size += size
+            if size > tally.largest:
+                tally.largest = size
+        sent_at = kernel.now if kernel.simple_time else kernel.time_of_send(host)
+        kernel.outbox.append((self._index, n, 0, sent_at, self, dst, tally.spec, host.clock, payload))
+
+    @property
+    def rng(self) -> Stream:
+        """The node's own random stream."""
+        if self._rng is None:
+            self._rng = Stream(self.kernel.seed, "agent", self.name)
+        return self._rng
+
+    @property
+    def node_agent(self) -> str:
+        """The owner's name."""
+        return self.host.name
+
+    def check(self, n: int) -> None:
+        """Count n constraint checks: on the NCCC clock, and as computing time with `check_cost`."""
+        self.host.clock += n
+        self.host.checks += n
+
+    def assign(self, value: int) -> None:
+        """Declare this node's value, as a domain index; recorded when it differs from the last."""
+        if value != self._assigned:
+            self._assigned = value
+            self._record(("assign", self.kernel.now, self.name, value))
+
+    def bound(self, lower: float | None, upper: float | None) -> None:
+        """Declare bounds on the optimal cost of this node's component, in solver's units."""
+        self._record(("bound", self.kernel.now, self.name, lower, upper))
+
+    def place(self, place: Any) -> None:
+        """Declare the place found by messages, for the log."""
+        self._record(("place", self.name, place))
+
+    def _record(self, record: tuple[Any, ...]) -> None:
+        if not self._records:
+            self.kernel.recording.append(self)
+        self._records.append(record)
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any], name: str) -> Activity:
+        """Start a coroutine beside the agent's own."""
+        activity = Activity(self.kernel, self, coroutine, name or f"task {len(self._activities)}", main=False)
+        self._activities.append(activity)
+        self.kernel.start(activity)
+        return activity
+
+    def open_timeout(self, scope: Timeout, delay: float) -> Activity:
+        """Register a timeout scope with the activity that is running."""
+        activity = self.kernel.current
+        assert activity is not None
+        activity.scopes.append(scope)
+        self.kernel.add_timer(self.kernel.now + delay, activity, scope)
+        return activity
+
+
+class Activity:
+    """A coroutine under the kernel's care."""
+
+    __slots__ = (
+        "coroutine",
+        "done",
+        "error",
+        "future",
+        "joined",
+        "joiners",
+        "kernel",
+        "mailbox",
+        "main",
+        "name",
+        "parked",
+        "ready",
+        "result",
+        "scopes",
+        "task",
+        "waiting",
+    )
+
+    def __init__(
+        self, kernel: Kernel, mailbox: Mailbox, coroutine: Coroutine[Any, Any, Any], name: str, *, main: bool
+    ) -> None:
+        self.kernel = kernel
+        self.mailbox = mailbox
+        self.coroutine = coroutine
+        self.name = name
+        self.main = main
+        self.future: asyncio.Future[None] | None = None
+        self.ready = False
+        self.parked = False
+        self.done = False
+        self.joined = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.joiners: list[Activity] = []
+        self.scopes: list[Timeout] = []
+        self.waiting: Wait | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    def wake(self) -> None:
+        """Make it runnable; called by the kernel only while it is parked."""
+        self.kernel.awake += 1
+        self.parked = False
+        if self.future is None:
+            self.ready = True
+        else:
+            self.future.set_result(None)
+            self.future = None
+
+    async def drive(self) -> None:
+        """Step the coroutine until it ends; the body of its asyncio task."""
+        kernel, mailbox, step = self.kernel, self.mailbox, self.coroutine.send
+        loop = asyncio.get_running_loop()
+        new_future = asyncio.Future
+        try:
+            while True:
+                kernel.current = self
+                wait = step(None)
+                kind = type(wait)
+                if self.scopes and any(scope.fired for scope in self.scopes):
+                    fired = next(scope for scope in self.scopes if scope.fired)
+                    fired.fired = False
+                    wait = self.coroutine.throw(Expired(fired))
+                    kind = type(wait)
+                if kind is _Drain or kind is _Receive:
+                    mailbox.parked.append(self)
+                elif wait is None:
+                    continue  # a bare sleep(0): harmless
+                elif isinstance(wait, External):
+                    wait.result = await self._outside(wait)
+                    continue
+                elif isinstance(wait, Sleep):
+                    kernel.add_timer(wait.until, self, None)
+                elif isinstance(wait, Wait):
+                    wait.activity.joiners.append(self)  # type: ignore[attr-defined]  # the only one left is _Join
+                else:
+                    raise IllegalWait(
+                        f"awaited {wait!r}, which is not one of the kernel's waits "
+                        "(receive, drain, sleep, timeout, join, external)"
+                    )
+                self.waiting = wait
+                self.parked = True
+                kernel.awake -= 1
+                if not kernel.awake:
+                    kernel.advance()
+                    if self.ready:
+                        self.ready = False
+                        continue
+                self.future = future = new_future(loop=loop)
+                await future
+        except StopIteration as stop:
+            self.result = stop.value
+        except asyncio.CancelledError:
+            if kernel.ended or self.done:
+                return
+            raise
+        except BaseException as error:
+            self.error = error
+        self.done = True
+        kernel.activity_ended(self)
+
+    async def _outside(self, wait: External) -> Any:
+        recorded = self.kernel.external_results
+        mailbox = self.mailbox
+        if recorded is not None:
+            result = recorded(mailbox.name, wait.label)
+        else:
+            result = unpack(pack(await wait.start()))
+            if isinstance(mailbox, Port):
+                mailbox._record(("external", self.kernel.now, mailbox.name, wait.label, result))
+        return result
+
+    def close(self) -> str | None:
+        """Close the coroutine; returns a complaint if it refuses to end."""
+        try:
+            self.coroutine.close()
+        except RuntimeError as error:
+            return str(error)
+        except Exception as error:
+            return f"{type(error).__name__} while closing: {error}"
+        return None
+
+

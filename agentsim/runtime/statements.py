@@ -1,0 +1,206 @@
+"""Disclosure statements: what a message says, in words that no algorithm owns.
+
+A solver registers a *reader*. Given the deliveries that one viewer saw, in the log's order, and what is public, it
+yields statements; it never sees a sender's state, so it cannot leak what the viewer could not know. The privacy
+package turns statements into bounds, posteriors, prices and accounts, choosing by label, never by solver.
+
+Each field of a payload is covered by a statement, by `Nothing(reason)` or by `Unanalysed(reason)`; `uncovered` tells
+what is not. Values are in solver's units; a statement carries `offset`, the sum of the offsets of the cost functions
+it speaks of, so that `cost = sense * (value - offset)` in the user's units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.messages import Array, Cost
+from agentsim.runtime.view import LocalView, Setup
+
+Relation = Literal["<=", "==", ">="]
+Rest = Literal["none", "subtree", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """The cost of `parties` under the partial assignment `context`, their other variables at their best.
+
+    Args:
+        parties: the nodes whose own cost functions are meant.
+        rest: "none"; "subtree": also everything below the parties, unnamed; "unknown": also unnamed terms, each at
+            least the floor.
+        context: domain index by variable.
+        coefficient: what the cost is multiplied with in the sum of terms.
+    """
+
+    parties: tuple[str, ...]
+    rest: Rest
+    context: Mapping[str, int]
+    coefficient: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """Base of all statements.
+
+    Args:
+        label: a neutral word for what kind of disclosure it is ("own-cost", "subtree-lower", "prefix", ...).
+        fields: the payload fields it covers.
+    """
+
+    label: str
+    fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CostIs(Statement):
+    """The sum of `terms` is `relation` `value` (solver's units, `offset` included); `noise` as declared, or None."""
+
+    terms: tuple[Term, ...]
+    relation: Relation
+    value: Cost
+    offset: Cost = 0
+    noise: Any = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CostTable(Statement):
+    """`CostIs` "==" for each cell: the cost of `parties` (and `rest`) by the values of `axes`."""
+
+    parties: tuple[str, ...]
+    rest: Rest
+    axes: tuple[str, ...]
+    values: Array
+    offset: Cost = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ValueIs(Statement):
+    """A variable has a value, `when` = "now" or "final"."""
+
+    variable: str
+    value: int
+    when: Literal["now", "final"]
+
+
+@dataclass(frozen=True, slots=True)
+class Best:
+    """The law of a choice: a value of least cost, the lowest index among ties."""
+
+
+@dataclass(frozen=True, slots=True)
+class Softmax:
+    """The law of a choice: a sample with probability proportional to exp of minus the cost."""
+
+    bounds: tuple[float, float] | None
+    kept_with: float
+    coin_visible: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Exponential:
+    """The law of a choice: the exponential mechanism with parameter eps."""
+
+    eps: float
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen(Statement):
+    """A variable's value was chosen under `context` by `law`."""
+
+    variable: str
+    value: int
+    context: Mapping[str, int]
+    law: Best | Softmax | Exponential
+
+
+@dataclass(frozen=True, slots=True)
+class Released(Statement):
+    """An immutable mechanism event, for accountants."""
+
+    mechanism: Any
+    sensitivity: float
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Nothing(Statement):
+    """These fields say nothing about private costs, for the reason given as label."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unanalysed(Statement):
+    """These fields do carry private information that nobody has analysed yet; the label says what."""
+
+
+@dataclass(frozen=True, eq=False)
+class ReaderContext:
+    """What a reader knows besides the deliveries: the viewer's own local views and what is public.
+
+    Args:
+        viewer: nodes whose mail the viewer sees; empty for a wire.
+        views: the viewer's own local views, by node.
+        offset_at: sum of the public offsets of the cost functions that a node evaluates, by node.
+        domain_sizes: public number of values, by variable.
+        order: the public total orders, one per component; empty where the solver has none.
+        subtree: nodes at and below a node. Offsets of a subtree are public; its names are no disclosure of a message.
+        params: the solver's public parameters.
+    """
+
+    viewer: tuple[str, ...]
+    views: Mapping[str, LocalView]
+    offset_at: Mapping[str, Cost]
+    domain_sizes: Mapping[str, int]
+    order: tuple[tuple[str, ...], ...]
+    subtree: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    params: Any = None
+
+    def offset(self, parties: Iterable[str], rest: Rest = "none") -> Cost:
+        """Return the offsets contained in the cost of `parties`, with everything below them for rest="subtree"."""
+        names: set[str] = set()
+        for party in parties:
+            names.update(self.subtree[party] if rest == "subtree" else (party,))
+        return sum(self.offset_at[name] for name in sorted(names))
+
+    @classmethod
+    def of(cls, setup: Setup, viewer: Iterable[str]) -> ReaderContext:
+        """Return the context of a viewer that hosts the nodes `viewer`."""
+        nodes = tuple(viewer)
+        tree = setup.tree
+        return cls(
+            viewer=nodes,
+            views={n: setup.view(n) for n in nodes},
+            offset_at={n: setup.offset_at(n) for n in setup.problem.variables},
+            domain_sizes={v.name: v.size for v in setup.problem.variables.values()},
+            order=setup.orders or (),
+            subtree=_Subtrees(tree.subtree) if tree is not None else {},
+            params=setup.params,
+        )
+
+
+class _Subtrees(dict[str, tuple[str, ...]]):
+    """Subtrees worked out when asked for: a chain of n nodes has n*n/2 of them."""
+
+    def __init__(self, subtree: Any) -> None:
+        super().__init__()
+        self._subtree = subtree
+
+    def __missing__(self, node: str) -> tuple[str, ...]:
+        self[node] = found = tuple(self._subtree(node))
+        return found
+
+
+class Reader(Protocol):
+    """Draws statements from what one viewer saw."""
+
+    def read(self, delivery: Delivery) -> Iterable[Statement]:
+        """Return the statements that one delivery supports, given all earlier ones."""
+        ...
+
+
+def uncovered(delivery: Delivery, statements: Iterable[Statement]) -> tuple[str, ...]:
+    """Return the payload fields that no statement covers."""
+    covered = {f for s in statements for f in s.fields}
+    return tuple(f for f in delivery.message._fields if f not in covered)

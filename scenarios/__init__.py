@@ -1,0 +1,1 @@
+"""Generators, experiments, the command line, runnable examples."""
