@@ -14,6 +14,7 @@ are msgpack arrays. A delivery starts with its sequence number; every other reco
     ["finding", time, observer, object]
     ["external", time, node, label, result]
     ["crash", time, agent] and ["restart", time, agent]
+    ["wake", time]                           in real time: an instant that timers opened
     ["abandon", time, node, reason]
     ["result", object]
 
@@ -298,6 +299,7 @@ _SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "external": (str, _REAL, str, str, _ANY),
     "crash": (str, _REAL, str),
     "restart": (str, _REAL, str),
+    "wake": (str, _REAL),
     "abandon": (str, _REAL, str, _ANY),
     "result": (str, dict),
 }

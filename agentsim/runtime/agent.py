@@ -199,6 +199,11 @@ class Agent:
                 self._handlers[cls] = handler
 
     @classmethod
+    def all_messages(cls) -> tuple[type, ...]:
+        """Return every message type that a run of this solver may see."""
+        return cls.messages
+
+    @classmethod
     def refuse(cls, setup: Setup) -> None:
         """Raise `SolverRefusal` if the solver cannot do this; the default takes everything."""
 

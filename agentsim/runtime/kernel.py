@@ -142,7 +142,7 @@ class Transport:
 
     def count(self, kind: str) -> None:
         """Count one fate."""
-        name = {"dropped": "lost", "given up": "given_up"}.get(kind, kind)
+        name = {"dropped": "lost", "packet lost": "lost", "given up": "given_up"}.get(kind, kind)
         setattr(self, name, getattr(self, name) + 1)
 
 
@@ -421,13 +421,16 @@ class Kernel:
             return
         out.sort()
         network, channels, plain, count = self.network, self._channels, self.network.plain, len(self.ports)
+        held_back: dict[tuple[int, int], float] = {}
         if self.interceptors:
-            out = self._intercept(out)
+            out = self._intercept(out, held_back)
         for entry in out:
             sent_at, src, dst = entry[3], entry[4], entry[5]
             if src.host is dst.host:
                 self._schedule(sent_at + network.local_delay, entry)
                 continue
+            if held_back:
+                sent_at += held_back.get((entry[0], entry[1]), 0.0)
             key = entry[0] * count + dst._index
             channel = channels.get(key)
             if channel is None:
@@ -474,11 +477,15 @@ class Kernel:
             ("fate", fate.kind, fate.time, src.name, dst.name, spec.name, n, fate.copy, fate.reason, kept)
         )
 
-    def _intercept(self, out: list[Entry]) -> list[Entry]:
+    def _intercept(self, out: list[Entry], held_back: dict[tuple[int, int], float]) -> list[Entry]:
+        """Ask the interceptors; messages between nodes of one agent are not on the network and pass unseen."""
         kept: list[Entry] = []
         for entry in out:
             index, n, copy, sent_at, src, dst, spec, stamp, payload = entry
             arrives = True
+            if src.host is dst.host:
+                kept.append(entry)
+                continue
             for interceptor in self.interceptors:
                 envelope = Envelope(sent_at, src.name, dst.name, spec.name, n, spec.decode(payload))
                 verdict = interceptor(envelope)
@@ -488,7 +495,7 @@ class Kernel:
                     arrives = False
                     break
                 if isinstance(verdict, Delay):
-                    sent_at += max(0.0, verdict.by)
+                    held_back[index, n] = held_back.get((index, n), 0.0) + max(0.0, verdict.by)
                 elif isinstance(verdict, Alter):
                     self._fate((index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("altered", sent_at, 0, name))
                     spec, payload = spec_of(type(verdict.message)), pack(verdict.message)
@@ -603,10 +610,16 @@ class Kernel:
             batch = self._take_batch(when)
         self._deliver(batch)
         timers = self._timers
-        while timers and timers[0][0] <= self.now:
-            _, _, activity, scope = heapq.heappop(timers)
-            self._fire(activity, scope)
+        if timers and timers[0][0] <= self.now:
+            if self.realtime is not None:
+                self.writer.add(("wake", self.now))
+            while timers and timers[0][0] <= self.now:
+                _, _, activity, scope = self._pop_timer()
+                self._fire(activity, scope)
         return True
+
+    def _pop_timer(self) -> tuple[float, int, Activity, Timeout | None]:
+        return heapq.heappop(self._timers)
 
     def _resume(self) -> None:
         if not self.ended and not self.awake:

@@ -256,7 +256,7 @@ class Network:
                 due = attempt_at + self.latency(channel)
                 reason = self._lost(channel, attempt_at, due, from_agent, to_agent)
                 if reason:
-                    fates.append(Fate("dropped", due, attempt, reason))
+                    fates.append(Fate("packet lost", due, attempt, reason))
                     continue
                 arrival = min(arrival, due)
                 back = due + self.latency(channel)

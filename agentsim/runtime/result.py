@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentsim.dcop.problem import Cost, Problem, Value
-from agentsim.record.log import LogReader
+from agentsim.record.reader import Log
 from agentsim.runtime.kernel import Deadlock
 
 STATUSES = ("optimal", "finished", "infeasible", "abandoned", "timeout", "deadlock", "error", "interrupted")
@@ -88,7 +88,7 @@ class Result:
     findings: dict[str, Any]
     deadlock: Deadlock | None
     notes: tuple[str, ...]
-    log: LogReader
+    log: Log
     log_truncated: bool
     values: tuple[tuple[float, str, int], ...] = field(repr=False, default=())
     _problem: Problem | None = field(repr=False, default=None)

@@ -55,8 +55,10 @@ def find_solver(solver: str | type[Agent]) -> tuple[str, type[Agent]]:
     return str(getattr(solver, "name", "") or solver.__name__), solver
 
 
-def prepare(problem: Problem, solver: type[Agent], solver_name: str, given: Mapping[str, Any]) -> Setup:
-    """Return the setup of `solver` on `problem`.
+def prepare(
+    problem: Problem, solver: type[Agent], solver_name: str, given: Mapping[str, Any], *, places: bool = True
+) -> Setup:
+    """Return the setup of `solver` on `problem`; with places=False without tree or order, for those of a log.
 
     Raises:
         UserError: a parameter is unknown or out of range.
@@ -65,6 +67,8 @@ def prepare(problem: Problem, solver: type[Agent], solver_name: str, given: Mapp
     params = registry.make_params(solver.Params, given, f"solver {solver_name}")
     compiled, copies = compile_owners(problem)
     setup = Setup(compiled, problem, copies, solver.costs, params=params)
+    if not places:
+        return setup
     root, order = getattr(params, "root", None), getattr(params, "order", None)
     if solver.place == "tree":
         by_messages = getattr(params, "tree", "computed") == "messages"

@@ -17,7 +17,8 @@ import agentsim
 from agentsim.dcop.ordering import components
 from agentsim.dcop.problem import Cost, Problem
 from agentsim.errors import RunError, UserError
-from agentsim.record.log import LogReader, LogWriter
+from agentsim.record.log import LogWriter
+from agentsim.record.reader import Log
 from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.gate import Gate, GateKeeper
@@ -139,7 +140,7 @@ async def run(
             observers=[o.label for o in slots], replaced=sorted(replaced), interceptors=len(interceptors),
             gates=sorted(gates or {}),
         )  # fmt: skip
-        codec = Codec(cls.messages)
+        codec = Codec(cls.all_messages())
         kernel = Kernel(
             codec, net, seed, writer, Limits(max_messages, max_time), check_cost, realtime, tuple(interceptors)
         )
@@ -388,7 +389,7 @@ def _conclude(
         findings=findings,
         deadlock=kernel.deadlock,
         notes=tuple(notes),
-        log=LogReader(kernel.writer.source),
+        log=Log(kernel.writer.source, cls),
         log_truncated=kernel.writer.truncated,
         values=tuple(kernel.values),
         _problem=problem,

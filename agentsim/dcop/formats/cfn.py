@@ -1,8 +1,8 @@
 """CFN, toulbar2's relaxed JSON: the reader.
 
-Keys may go without quotes, commas may trail, comments may stand anywhere, and `functions` may hold objects without
-names; the last brace may be missing, as in toulbar2's own example. `mustbe: "<UB"` minimises and forbids entries of UB and more; `">LB"` maximises, and forbids entries of LB and
-less where LB is negative. Every variable is its own agent.
+Keys may go without quotes, commas may trail, comments may stand anywhere, `functions` may hold objects without names,
+and the last brace may be missing, as in toulbar2's own example. `mustbe: "<UB"` minimises and forbids entries of UB
+and more; `">LB"` maximises, and forbids entries of LB and less where LB is negative. Every variable is its own agent.
 """
 
 from __future__ import annotations
