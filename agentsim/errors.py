@@ -6,6 +6,8 @@ its one line), and `RunError`, something went wrong while agents ran (exit 1, wi
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class AgentSimError(Exception):
     """Root of every error this project raises on purpose."""
@@ -39,4 +41,10 @@ class SolverRefusal(UserError):
 
 
 class RunError(AgentSimError):
-    """A run went wrong through the fault of an agent, an observer or a message."""
+    """A run went wrong through the fault of an agent, an observer or a message.
+
+    Attributes:
+        result: the `Result` of the run so far, once `simulate` has raised it.
+    """
+
+    result: Any = None

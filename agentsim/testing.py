@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,7 +54,7 @@ def random_problem(
     kind = rng.random(6)
     low, high = ((-5, 6), (0, 2), (0, 10), (0, 1))[int(rng.integers(4))]
     hard = float(rng.choice([0.0, 0.0, 0.1, 0.3, 0.6]))
-    objective = "min" if kind[0] < 0.7 else "max"
+    objective: Literal["min", "max"] = "min" if kind[0] < 0.7 else "max"
     worst = math.inf if objective == "min" else -math.inf
     fractional = kind[1] < 0.15
 
@@ -77,7 +77,7 @@ def random_problem(
         )
         for i in range(n)
     ]
-    constraints = []
+    constraints: list[tuple[int, ...]] = []
     density = float(rng.choice([0.3, 0.6, 1.0]))
     for i in range(n):
         for j in range(i):

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
@@ -62,7 +62,7 @@ class Terminate(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Params(OrderParams):
+class SynchBBParams(OrderParams):
     """Parameters of SynchBB.
 
     Args:
@@ -76,14 +76,14 @@ class SynchBB(Agent):
     """Agent k of the order."""
 
     messages = (Fwd, Back, Terminate)
-    Params: ClassVar[type[Params]] = Params
+    Params = SynchBBParams
     place = "order"
     costs = "nonnegative"
     complete = True
 
-    params: Params
+    params: SynchBBParams
 
-    def __init__(self, view: LocalView, port: Port, params: Params) -> None:
+    def __init__(self, view: LocalView, port: Port, params: SynchBBParams) -> None:
         super().__init__(view, port, params)
         place = view.order
         self.previous, self.next = place.predecessor, place.successor
@@ -220,7 +220,9 @@ class SynchBBReader:
             yield Nothing("no solution known yet", ("bound", "version"))
         yield from self._best(order, best, "now")
 
-    def _best(self, order: tuple[str, ...], best: tuple[int, ...], when: Literal["now", "final"]) -> Iterator[Statement]:
+    def _best(
+        self, order: tuple[str, ...], best: tuple[int, ...], when: Literal["now", "final"]
+    ) -> Iterator[Statement]:
         if not best:
             yield Nothing("the best assignment does not travel", ("best",))
             return

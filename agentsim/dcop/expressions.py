@@ -172,8 +172,7 @@ def parse(text: str, source: str = "expression", place: str = "") -> Expression:
         if len(text) > MAX_LENGTH:
             raise Fault(f"{len(text)} characters, more than the {MAX_LENGTH} allowed")
         body = _statements(text)
-        n_nodes = _check(body)
-        names = _names(body)
+        n_nodes, names = _check(body)
     except Fault as fault:
         raise FormatError(source, place, f"expression {shown!r}: {fault}") from None
     return Expression(text, names, n_nodes, source, place, tuple(body))
@@ -235,26 +234,70 @@ def _statements(text: str) -> list[ast.stmt]:
     return [ast.Return(value=expression)]
 
 
-def _check(body: Sequence[ast.stmt]) -> int:
-    stack: list[tuple[ast.AST, int]] = [(statement, 1) for statement in reversed(body)]
+def _check(body: Sequence[ast.stmt]) -> tuple[int, tuple[str, ...]]:
+    """Check every node; return how many there are, and the names that are read, by first use."""
+    stack: list[tuple[ast.AST, int]] = [(statement, 1) for statement in body]
     n_nodes = 0
+    read: dict[str, tuple[int, int]] = {}
+    assigned: set[str] = set()
     while stack:
         node, depth = stack.pop()
-        if isinstance(node, _SILENT):
-            continue
         n_nodes += 1
         if n_nodes > MAX_NODES:
             raise Fault(f"more than the {MAX_NODES} nodes allowed")
         if depth > MAX_DEPTH:
             raise Fault("nested too deeply")
+        if type(node) is ast.Name:
+            if isinstance(node.ctx, ast.Store):
+                assigned.add(node.id)
+            at = (node.lineno, node.col_offset)
+            read[node.id] = min(at, read.get(node.id, at))
+            continue
         if not isinstance(node, _ALLOWED):
             raise Fault(f"{_NAMES_OF_NODES.get(type(node), type(node).__name__)} is not allowed")
         _check_node(node)
         if isinstance(node, ast.Call):  # the name of a function is no variable
-            stack.extend((child, depth + 1) for child in node.args)
-        else:
-            stack.extend((child, depth + 1) for child in ast.iter_child_nodes(node))
-    return n_nodes
+            stack.extend([(child, depth + 1) for child in node.args])
+            continue
+        for name in node._fields:
+            child = getattr(node, name, None)
+            if isinstance(child, list):
+                stack.extend([(c, depth + 1) for c in child if not isinstance(c, _SILENT)])
+            elif isinstance(child, ast.AST) and not isinstance(child, _SILENT):
+                stack.append((child, depth + 1))
+    free = set(read)
+    if assigned:
+        free = set()
+        _follow(body, frozenset(), free)
+    return n_nodes, tuple(sorted(free, key=lambda name: read[name]))
+
+
+def _follow(body: Sequence[ast.stmt], known: frozenset[str], free: set[str]) -> frozenset[str] | None:
+    """Add to `free` the names that some path reads before it assigns them.
+
+    Returns the names that every path assigns, or None when every path returns.
+    """
+    for statement in body:
+        if isinstance(statement, ast.If):
+            free.update(_reads(statement.test) - known)
+            yes, no = _follow(statement.body, known, free), _follow(statement.orelse, known, free)
+            if yes is None and no is None:
+                return None
+            known = (yes & no) if yes is not None and no is not None else yes or no or known
+        elif isinstance(statement, ast.Assign | ast.AugAssign | ast.Return) and statement.value is not None:
+            free.update(_reads(statement.value) - known)
+            if isinstance(statement, ast.Return):
+                return None
+            target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+            if isinstance(statement, ast.AugAssign):
+                free.update(_reads(target) - known)
+            known |= _reads(target)
+    return known
+
+
+def _reads(node: ast.expr) -> set[str]:
+    functions = {id(n.func) for n in ast.walk(node) if isinstance(n, ast.Call)}
+    return {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and id(n) not in functions}
 
 
 def _check_node(node: ast.AST) -> None:
@@ -294,20 +337,3 @@ def _check_node(node: ast.AST) -> None:
             raise Fault("a statement without effect is not allowed")
     elif isinstance(node, ast.Return) and node.value is None:
         raise Fault("return without a value")
-
-
-def _names(body: Sequence[ast.stmt]) -> tuple[str, ...]:
-    read: dict[str, tuple[int, int]] = {}
-    assigned: set[str] = set()
-    functions: set[int] = set()
-    for statement in body:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Call):
-                functions.add(id(node.func))
-            elif isinstance(node, ast.Name) and id(node) not in functions:
-                if isinstance(node.ctx, ast.Store):
-                    assigned.add(node.id)
-                else:
-                    at = (node.lineno, node.col_offset)
-                    read[node.id] = min(at, read.get(node.id, at))
-    return tuple(sorted(read.keys() - assigned, key=lambda name: read[name]))

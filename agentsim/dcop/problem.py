@@ -19,7 +19,7 @@ from itertools import combinations, product
 from typing import Any, Final, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from agentsim.errors import ProblemError
 
@@ -95,9 +95,7 @@ class Variable:
         if self.unary is not None:
             table = as_table(self.unary, f"variable {self.name}")
             if table.shape != (len(self.domain),):
-                raise ProblemError(
-                    f"variable {self.name}: {table.size} unary costs for {len(self.domain)} values"
-                )
+                raise ProblemError(f"variable {self.name}: {table.size} unary costs for {len(self.domain)} values")
             object.__setattr__(self, "unary", table)
 
     @property
@@ -138,9 +136,7 @@ class Constraint:
             object.__setattr__(self, "known_to", (self.owner,))
         object.__setattr__(self, "table", as_table(self.table, f"constraint {self.name}"))
         if self.table.ndim != len(self.scope):
-            raise ProblemError(
-                f"constraint {self.name}: {self.table.ndim} axes for {len(self.scope)} variables"
-            )
+            raise ProblemError(f"constraint {self.name}: {self.table.ndim} axes for {len(self.scope)} variables")
 
     @property
     def arity(self) -> int:
@@ -148,7 +144,7 @@ class Constraint:
         return len(self.scope)
 
 
-def as_table(costs: Any, where: str) -> Table:
+def as_table(costs: ArrayLike, where: str) -> Table:
     """Return `costs` as a read-only contiguous int64 or float64 array; ProblemError on NaN or non-numbers.
 
     Whole-number floats become int64 unless the table holds an infinity.
@@ -244,7 +240,7 @@ class Problem:
     ) -> Problem:
         """Build a problem from lists, refusing names that occur twice.
 
-        A constraint of arity one that its variable's owner may evaluate is added to that variable's unary cost.
+        A constraint of arity one that its variable's owner alone may evaluate is added to that variable's unary cost.
         """
         by_name: dict[str, Variable] = {}
         for v in variables:
@@ -258,7 +254,7 @@ class Problem:
                 raise ProblemError(f"constraint {c.name}: defined twice")
             seen.add(c.name)
             variable = by_name.get(c.scope[0])
-            if c.arity == 1 and variable is not None and c.owner in (None, variable.agent):
+            if c.arity == 1 and variable is not None and c.known_to in ("scope", (variable.agent,)):
                 if c.table.shape != (variable.size,):
                     raise ProblemError(f"constraint {c.name}: {c.table.size} costs for {variable.size} values")
                 old = variable.unary
@@ -278,13 +274,16 @@ class Problem:
         for c in self.constraints.values():
             if c.owner is not None:
                 owners.setdefault(c.owner)
-            expected = []
-            for name in c.scope:
-                if name not in self.variables:
-                    raise ProblemError(f"constraint {c.name}: unknown variable {name}")
-                expected.append(self.variables[name].size)
-            if c.table.shape != tuple(expected):
-                raise ProblemError(f"constraint {c.name}: table of shape {c.table.shape}, domains need {tuple(expected)}")
+            unknown = [name for name in c.scope if name not in self.variables]
+            if unknown:
+                raise ProblemError(f"constraint {c.name}: unknown variable {unknown[0]}")
+            expected = tuple(self.variables[name].size for name in c.scope)
+            if c.table.shape != expected:
+                raise ProblemError(f"constraint {c.name}: table of shape {c.table.shape}, domains need {expected}")
+        for c in self.constraints.values():
+            for name in () if isinstance(c.known_to, str) else c.known_to:
+                if name not in owners:
+                    raise ProblemError(f"constraint {c.name}: known to {name!r}, which is no agent")
         object.__setattr__(self, "agents", tuple(owners))
         too_good = -math.inf if self.objective == "min" else math.inf
         integral, magnitude = self.constant == int(self.constant), abs(float(self.constant))
@@ -354,11 +353,8 @@ class Problem:
         if missing:
             raise ProblemError(f"assignment: no value for {', '.join(missing[:5])}")
         costs = [self.constant]
-        for v in self.variables.values():
-            if v.unary is not None:
-                costs.append(v.unary[indices[v.name]].item())
-        for c in self.constraints.values():
-            costs.append(c.table[tuple(indices[v] for v in c.scope)].item())
+        costs += [v.unary[indices[v.name]].item() for v in self.variables.values() if v.unary is not None]
+        costs += [c.table[tuple(indices[v] for v in c.scope)].item() for c in self.constraints.values()]
         finite = [x for x in costs if math.isfinite(x)]
         soft = sum(finite) if self.integral else math.fsum(finite)
         soft = int(soft) if self.integral else soft

@@ -1,6 +1,6 @@
-"""The log's file format: blocks of msgpack records, each block checked on its own.
+r"""The log's file format: blocks of msgpack records, each block checked on its own.
 
-File:  magic "AMLOG\\x00", version byte, flags byte, then blocks.
+File:  magic "AMLOG\x00", version byte, flags byte, then blocks.
 Block: magic "ABLK", kind byte ("H" header, "R" records), length (u32), CRC-32 of the content, CRC-32 of the preceding
        13 bytes; then the content. With the zstd flag each block's content is one zstd frame.
 The header is one msgpack map cut into "H" blocks, so that a header of any size survives or is seen to be cut. Records

@@ -47,9 +47,9 @@ class Log(LogReader):
             solver = self.solver
             self._codec = Codec(solver.all_messages()) if solver is not None else None
         if self._codec is None:
-            return Delivery(*record, None)
+            return Delivery._make((*record, None))
         try:
-            return Delivery(*record, self._codec.decode(record[6], record[10]))
+            return Delivery._make((*record, self._codec.decode(record[6], record[10])))
         except MessageError as error:
             raise LogDamaged(self.name, 0, f"delivery {record[0]} from {record[4]}: {error}") from None
 

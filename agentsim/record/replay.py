@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import math
 import os
 import threading
@@ -86,7 +87,8 @@ class ReplayResult:
             "damaged": self.damaged,
             "notes": list(self.notes),
         }
-        return jsonable(found)  # type: ignore[no-any-return]  # a map stays a map
+        keys: dict[str, Any] = jsonable(found)
+        return keys
 
 
 def replay(
@@ -274,6 +276,7 @@ class _Verifier(Kernel):
         self._pending: dict[tuple[str, int], _Emission] = {}
         self._last_seq = 0
         self._partial = partial
+        self._close_always = True
         self._result: dict[str, Any] | None = None
         self.external_results = self._external
 
@@ -423,7 +426,7 @@ class _Verifier(Kernel):
             self._ahead.popleft()
             self._redeliver(record)
         while self._timers and self._timers[0][0] <= self.now:
-            _, _, activity, scope = self._pop_timer()
+            _, _, activity, scope = heapq.heappop(self._timers)
             self._fire(activity, scope)
         return True
 
@@ -439,7 +442,6 @@ class _Verifier(Kernel):
         if port is None:
             raise ReplayDivergence(seq, src, f"a message to {dst}", "knows no such agent")
         self.seq = seq
-        port.received += 1
         if self.check_cost:
             self._woken[port.host] = None
         if port.finished or port.name in self._skipped:
@@ -459,13 +461,17 @@ class _Verifier(Kernel):
             return None
         if self._pending and not self._partial:
             (src, n), emission = next(iter(self._pending.items()))
-            return ReplayDivergence(self._last_seq, src, "nothing", f"sent {emission.type} to {emission.dst} (send {n})")
+            return ReplayDivergence(
+                self._last_seq, src, "nothing", f"sent {emission.type} to {emission.dst} (send {n})"
+            )
         logged = self._result.get("assignment") or {}
         if self._result.get("status") in ("optimal", "finished"):
             for name, value in logged.items():
                 port = self.ports.get(name)
                 if port is not None and name not in self._skipped and port._assigned != value:
-                    return ReplayDivergence(self._last_seq, name, f"final value {value}", f"ended with {port._assigned}")
+                    return ReplayDivergence(
+                        self._last_seq, name, f"final value {value}", f"ended with {port._assigned}"
+                    )
         return None
 
 
@@ -476,9 +482,7 @@ class _Absent(Agent):
         """Return at once; what the replaced agent sent comes from the log."""
 
 
-def _verify(
-    log: Log, setup: Setup, cls: type[Agent], header: Mapping[str, Any], observed: _Observed
-) -> ReplayResult:
+def _verify(log: Log, setup: Setup, cls: type[Agent], header: Mapping[str, Any], observed: _Observed) -> ReplayResult:
     replaced = [str(a) for a in header.get("replaced") or ()]
     skipped = frozenset(node for node, owner in setup.nodes.items() if owner in replaced)
     last = _last_record(log)
@@ -517,7 +521,12 @@ def _verify(
     elif isinstance(failure, LogDamaged):
         difference = {"damaged": str(failure)}
     elif failure is not None and not expected_error:
-        difference = {"record": kernel._last_seq, "agent": getattr(failure, "agent", ""), "expected": "", "got": str(failure)}
+        difference = {
+            "record": kernel._last_seq,
+            "agent": getattr(failure, "agent", ""),
+            "expected": "",
+            "got": str(failure),
+        }
     elif not log.whole:
         difference = {"cut": f"the log ends after delivery {kernel._last_seq} without a result"}
     notes = []

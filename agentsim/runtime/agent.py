@@ -20,7 +20,7 @@ from agentsim.runtime.messages import spec_of
 from agentsim.runtime.streams import Stream
 
 if TYPE_CHECKING:
-    from agentsim.runtime.port import Activity, Port
+    from agentsim.runtime.port import Activity, Mailbox, Port
     from agentsim.runtime.statements import Reader, ReaderContext
     from agentsim.runtime.view import LocalView, Setup
 
@@ -41,7 +41,7 @@ class Wait:
 class _Drain(Wait):
     __slots__ = ("port",)
 
-    def __init__(self, port: Port) -> None:
+    def __init__(self, port: Mailbox) -> None:
         self.port = port
 
     def __await__(self) -> Generator[Wait, None, list[tuple[str, Any]]]:
@@ -212,10 +212,11 @@ class Agent:
     async def run(self) -> None:
         """Start, then handle every message in the mailbox and decide, until `finish` is called."""
         self.start()
-        while not self.finished:
-            for sender, message in await self._drain:
-                self._handlers[type(message)](sender, message)
-            self.decide()
+        port, drain, handlers, decide = self.port, self._drain, self._handlers, self.decide
+        while not port.finished:
+            for sender, message in await drain:
+                handlers[type(message)](sender, message)
+            decide()
 
     def start(self) -> None:
         """Do what is to be done before the first message."""
@@ -243,7 +244,7 @@ class Agent:
 
         Its sender is `self.sender` until the next wait. With `sender`, only that node's messages count.
         """
-        return _Receive(self.port, types, sender)  # type: ignore[return-value]  # a Wait is awaitable
+        return _Receive(self.port, types, sender)
 
     async def gather(self, message_type: type[M], senders: tuple[str, ...] | None = None) -> dict[str, M]:
         """Wait for one message of the type from each of `senders` (default: the neighbours); by sender."""

@@ -13,7 +13,9 @@ from __future__ import annotations
 import asyncio
 import heapq
 import math
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -42,13 +44,11 @@ class AgentFailure(RunError):
     Args:
         agent: name of the node at fault.
         cause: what happened, in a sentence.
-        result: the `Result` of the run so far, set by `simulate`.
     """
 
     def __init__(self, agent: str, cause: str) -> None:
         super().__init__(f"agent {agent}: {cause}")
         self.agent, self.cause = agent, cause
-        self.result: Any = None
 
 
 class ObserverFailure(RunError):
@@ -57,7 +57,6 @@ class ObserverFailure(RunError):
     def __init__(self, observer: str, cause: str) -> None:
         super().__init__(f"observer {observer}: {cause}")
         self.observer, self.cause = observer, cause
-        self.result: Any = None
 
 
 class Livelock(RunError):
@@ -199,10 +198,16 @@ class Kernel:
         self.hard_stop = False
         self.ended = False
         self.external_results: Callable[[str, str], Any] | None = None
+        self._max_messages = self.limits.max_messages if self.limits.max_messages is not None else math.inf
+        # Infinity itself lies beyond the limit: that is how a deadlock is noticed.
+        self._max_time = self.limits.max_time if self.limits.max_time is not None else sys.float_info.max
         self.simple_time = not self.check_cost and self.realtime is None
+        self.plain_sends = self.simple_time
         self._constant = self.network.constant if self.simple_time and not self.interceptors else None
-        self._buckets: dict[float, list[Entry]] = {}
-        self._times: list[float] = []
+        self._close_always = bool(self.check_cost)
+        self._heap: list[tuple[float, Entry]] = []
+        self._bulk: deque[tuple[float, list[Entry]]] = deque()
+        """With one constant latency whole instants travel together and stay in order: no heap is needed."""
         self._next_step: list[Entry] = []
         self._timers: list[tuple[float, int, Activity, Timeout | None]] = []
         self._timer_count = 0
@@ -232,9 +237,7 @@ class Kernel:
         port._agent = agent
         port._tally = {cls: port._tally.get(cls) or Tally(spec_of(cls)) for cls in agent.messages}
 
-    def add_observer(
-        self, name: str, sees: Callable[[Delivery], bool] | None, start: Callable[[Mailbox], Any]
-    ) -> None:
+    def add_observer(self, name: str, sees: Callable[[Delivery], bool] | None, start: Callable[[Mailbox], Any]) -> None:
         """Add an observer: `start` takes its mailbox and returns the coroutine to run."""
         mailbox = Mailbox(self, name)
         slot = ObserverSlot(name, mailbox, sees)
@@ -323,8 +326,9 @@ class Kernel:
 
     def _record_undelivered(self) -> None:
         left = [*self.outbox, *self._next_step]
-        for due in sorted(self._buckets):
-            left.extend(self._buckets[due])
+        left.extend(entry for _, entry in self._heap)
+        for _, entries in self._bulk:
+            left.extend(entries)
         left.sort()
         for _, n, copy, _, src, dst, spec, _, payload in left:
             self.writer.add(("fate", "undelivered", self.now, src.name, dst.name, spec.name, n, copy, "end", payload))
@@ -380,7 +384,9 @@ class Kernel:
             if isinstance(error, AgentFailure):
                 return error
             owner = f" of {mailbox.host.name}" if mailbox.host.name != mailbox.name else ""
-            failure: RunError = AgentFailure(mailbox.name, f"{what}{owner and f' (node{owner})'} at time {self.now:g}{working}")
+            failure: RunError = AgentFailure(
+                mailbox.name, f"{what}{owner and f' (node{owner})'} at time {self.now:g}{working}"
+            )
         else:
             failure = ObserverFailure(mailbox.name, f"{what} at time {self.now:g}")
         failure.__cause__ = error
@@ -399,8 +405,14 @@ class Kernel:
             return MessageError(f"{port.name} sent {name} to {to!r}, which does not exist")
         return MessageError(f"{port.name} sent {to} a {name} that cannot travel: {error}")
 
-    def time_of_send(self, host: Host) -> float:
-        """Return when a message leaves: later than now by the computing done, and by the clock in real time."""
+    def examine_send(self, port: Port, to: str, message: Any, payload: bytes) -> float:
+        """Ask the sender's gate, if there are gates, and return when the message leaves.
+
+        That is later than now by the computing done in this step, and as late as the clock says in real time.
+        """
+        if self.checked_sends is not None:
+            self.checked_sends(port, to, message, payload)
+        host = port.host
         at = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
         if self.realtime is not None:
             at = max(at, self._wall_time())
@@ -417,30 +429,35 @@ class Kernel:
             if self._constant == 0:
                 self._next_step.extend(out)
             else:
-                self._schedule_all(self.now + self._constant, out)
+                self._bulk.append((self.now + self._constant, out))
             return
-        out.sort()
+        if len(out) > 1:
+            out.sort()
         network, channels, plain, count = self.network, self._channels, self.network.plain, len(self.ports)
         held_back: dict[tuple[int, int], float] = {}
         if self.interceptors:
             out = self._intercept(out, held_back)
         for entry in out:
-            sent_at, src, dst = entry[3], entry[4], entry[5]
+            index, _, _, sent_at, src, dst, _, _, _ = entry
             if src.host is dst.host:
                 self._schedule(sent_at + network.local_delay, entry)
                 continue
-            if held_back:
-                sent_at += held_back.get((entry[0], entry[1]), 0.0)
-            key = entry[0] * count + dst._index
-            channel = channels.get(key)
+            channel = channels.get(index * count + dst._index)
             if channel is None:
-                channel = channels[key] = network.channel(self.seed, src.name, dst.name, src.host.name)
+                channel = network.channel(self.seed, src.name, dst.name, src.host.name)
+                channels[index * count + dst._index] = channel
+            if held_back:
+                sent_at += held_back.get((index, entry[1]), 0.0)
             if plain:
-                due = sent_at + network.latency(channel)
+                delays = channel.delays
+                due = sent_at + (delays.pop() if delays else network.latency(channel))
                 if due < channel.last:
                     due = channel.last
                 channel.last = due
-                self._schedule(due, entry)
+                if due > self.now:
+                    heapq.heappush(self._heap, (due, entry))
+                else:
+                    self._next_step.append(entry)
                 continue
             arrivals, fates = network.transmit(channel, sent_at, src.host.name, dst.host.name)
             for fate in fates:
@@ -449,23 +466,10 @@ class Kernel:
                 self._schedule(due, (entry[0], entry[1], copy, *entry[3:]))
 
     def _schedule(self, due: float, entry: Entry) -> None:
-        if due <= self.now:
+        if due > self.now:
+            heapq.heappush(self._heap, (due, entry))
+        else:
             self._next_step.append(entry)
-            return
-        bucket = self._buckets.get(due)
-        if bucket is None:
-            self._buckets[due] = [entry]
-            heapq.heappush(self._times, due)
-        else:
-            bucket.append(entry)
-
-    def _schedule_all(self, due: float, entries: list[Entry]) -> None:
-        bucket = self._buckets.get(due)
-        if bucket is None:
-            self._buckets[due] = entries
-            heapq.heappush(self._times, due)
-        else:
-            bucket.extend(entries)
 
     def _fate(self, entry: Entry, fate: Fate) -> None:
         _, n, _, _, src, dst, spec, _, payload = entry
@@ -473,9 +477,7 @@ class Kernel:
         if fate.kind in ("dropped", "given up") and len(self._lost) < _MAX_REPORTED:
             self._lost.append((fate.time, src.name, dst.name, spec.name, n, fate.reason))
         kept = payload if fate.kind in ("dropped", "given up", "altered") else None
-        self.writer.add(
-            ("fate", fate.kind, fate.time, src.name, dst.name, spec.name, n, fate.copy, fate.reason, kept)
-        )
+        self.writer.add(("fate", fate.kind, fate.time, src.name, dst.name, spec.name, n, fate.copy, fate.reason, kept))
 
     def _intercept(self, out: list[Entry], held_back: dict[tuple[int, int], float]) -> list[Entry]:
         """Ask the interceptors; messages between nodes of one agent are not on the network and pass unseen."""
@@ -497,7 +499,9 @@ class Kernel:
                 if isinstance(verdict, Delay):
                     held_back[index, n] = held_back.get((index, n), 0.0) + max(0.0, verdict.by)
                 elif isinstance(verdict, Alter):
-                    self._fate((index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("altered", sent_at, 0, name))
+                    self._fate(
+                        (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("altered", sent_at, 0, name)
+                    )
                     spec, payload = spec_of(type(verdict.message)), pack(verdict.message)
                 elif verdict is not None:
                     raise TypeError(f"interceptor {name} returned {verdict!r}, not Drop, Delay, Alter or None")
@@ -518,7 +522,8 @@ class Kernel:
         try:
             while not self.awake and not self.ended:
                 if not self._observing:
-                    self._close_instant()
+                    if self.outbox or self.recording or self._close_always:
+                        self._close_instant()
                     if self._feed and self._hand_out():
                         self._observing = True
                         continue
@@ -569,37 +574,34 @@ class Kernel:
         for activity in parked:
             activity.wake()
 
-    def _next_time(self) -> float:
-        """Return when the next instant is, or infinity."""
-        when = self._times[0] if self._times else math.inf
-        if self._timers and self._timers[0][0] < when:
-            when = self._timers[0][0]
-        if self._controls and self._controls[0][0] < when:
-            when = self._controls[0][0]
-        return when
-
     def _open_instant(self) -> bool:
         """Move time on and deliver; False if the run ended or waits for the real clock."""
-        limits = self.limits
-        if limits.max_messages is not None and self.seq >= limits.max_messages:
+        if self.seq >= self._max_messages:
             self.finish("max_messages")
             return False
+        heap, bulk = self._heap, self._bulk
         if self._next_step:
             self.step += 1
             if self.step > STEP_LIMIT:
                 raise Livelock(f"{STEP_LIMIT} steps at time {self.now:g}: messages that take no time go round for ever")
             batch, self._next_step = self._next_step, []
         else:
-            when = self._next_time()
-            if when == math.inf:
-                self._report_deadlock()
-                return False
-            if limits.max_time is not None and when > limits.max_time:
-                self.finish("max_time")
-                return False
-            if self.realtime is not None:
+            when = heap[0][0] if heap else math.inf
+            if bulk and bulk[0][0] < when:
+                when = bulk[0][0]
+            if self._timers and self._timers[0][0] < when:
+                when = self._timers[0][0]
+            if self._controls and self._controls[0][0] < when:
+                when = self._controls[0][0]
+            if when > self._max_time or self.realtime is not None:
+                if when == math.inf:
+                    self._report_deadlock()
+                    return False
+                if when > self._max_time:
+                    self.finish("max_time")
+                    return False
                 wall = self._wall_time()
-                if when > wall and self.realtime > 0:
+                if when > wall and self.realtime:
                     assert self._loop is not None
                     self._loop.call_later((when - wall) * self.realtime, self._resume)
                     return False
@@ -607,33 +609,25 @@ class Kernel:
             self.now, self.step = when, 0
             if self._controls and self._controls[0][0] <= when:
                 self._control()
-            batch = self._take_batch(when)
+            batch = bulk.popleft()[1] if bulk and bulk[0][0] <= when else []
+            while heap and heap[0][0] <= when:  # in real time several moments may have passed at once
+                batch.append(heapq.heappop(heap)[1])
         self._deliver(batch)
-        timers = self._timers
-        if timers and timers[0][0] <= self.now:
-            if self.realtime is not None:
-                self.writer.add(("wake", self.now))
-            while timers and timers[0][0] <= self.now:
-                _, _, activity, scope = self._pop_timer()
-                self._fire(activity, scope)
+        if self._timers and self._timers[0][0] <= self.now:
+            self._fire_timers()
         return True
 
-    def _pop_timer(self) -> tuple[float, int, Activity, Timeout | None]:
-        return heapq.heappop(self._timers)
+    def _fire_timers(self) -> None:
+        if self.realtime is not None:
+            self.writer.add(("wake", self.now))
+        while self._timers and self._timers[0][0] <= self.now:
+            _, _, activity, scope = heapq.heappop(self._timers)
+            self._fire(activity, scope)
 
     def _resume(self) -> None:
         if not self.ended and not self.awake:
             self._observing = False
             self.advance()
-
-    def _take_batch(self, when: float) -> list[Entry]:
-        times = self._times
-        if not times or times[0] > when:
-            return []
-        batch = self._buckets.pop(heapq.heappop(times))
-        while times and times[0] <= when:  # real time: several moments have passed at once
-            batch.extend(self._buckets.pop(heapq.heappop(times)))
-        return batch
 
     def _fire(self, activity: Activity, scope: Timeout | None) -> None:
         if activity.done:
@@ -666,14 +660,15 @@ class Kernel:
                     continue
                 self._woken[host] = None
             if host.crashed:
-                self._fate((index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("dropped", now, copy, "crash"))
+                self._fate(
+                    (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("dropped", now, copy, "crash")
+                )
                 continue
             seq += 1
             record = (seq, sent_at, now, step, src.name, dst.name, spec.name, n, copy, stamp, payload)
             buffer += write(record)
             if len(buffer) >= BLOCK_SIZE:
                 writer.cut()
-            dst.received += 1
             try:
                 message = spec.decode(payload)
             except MessageError as error:
@@ -686,10 +681,11 @@ class Kernel:
             if not dst.finished:
                 dst.inbox.append((src.name, message))
                 dst.stamps.append(stamp)
-                if dst.parked:
-                    parked, dst.parked = dst.parked, []
+                parked = dst.parked
+                if parked:
                     for activity in parked:
                         activity.wake()
+                    parked.clear()
         self.seq = seq
 
     def _control(self) -> None:

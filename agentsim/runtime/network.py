@@ -100,13 +100,12 @@ class Transmission(NamedTuple):
 
 @dataclass(slots=True)
 class Channel:
-    """State of one ordered pair of nodes: its random streams and the latest arrival, for FIFO."""
+    """State of one ordered pair of nodes: its random streams, latencies drawn ahead, the latest arrival for FIFO."""
 
-    src: str
-    dst: str
     latency: Stream
     faults: Stream
     factor: float
+    delays: list[float] = field(default_factory=list)
     last: float = 0.0
 
 
@@ -194,23 +193,27 @@ class Network:
     def channel(self, seed: int, src: str, dst: str, agent: str) -> Channel:
         """Return the state of the pair (src, dst), whose sender belongs to `agent`."""
         return Channel(
-            src,
-            dst,
             Stream(seed, "network", src, dst),
             Stream(seed, "faults", src, dst),
             self.slow.get(agent, 1.0),
         )
 
     def latency(self, channel: Channel) -> float:
-        """Draw one latency."""
+        """Draw one latency, and a few more ahead into `channel.delays`."""
+        if channel.delays:
+            return channel.delays.pop()
+        stream, factor = channel.latency, channel.factor
         if self.model == "constant":
-            return self.low * channel.factor
-        stream = channel.latency
+            return self.low * factor
         if self.model == "uniform":
-            return (self.low + (self.high - self.low) * stream.random()) * channel.factor
-        if self.model == "exponential":
-            return stream.exponential(self.low) * channel.factor
-        return math.exp(self.low + self.high * stream.normal()) * channel.factor
+            low, width = self.low * factor, (self.high - self.low) * factor
+            drawn = [low + width * u for u in stream.block()]
+        elif self.model == "exponential":
+            drawn = [stream.exponential(self.low) * factor for _ in range(8)]
+        else:
+            drawn = [math.exp(self.low + self.high * stream.normal()) * factor for _ in range(8)]
+        channel.delays = drawn
+        return drawn.pop()
 
     def transmit(self, channel: Channel, sent_at: float, from_agent: str, to_agent: str) -> Transmission:
         """Decide what happens to a message sent at `sent_at`."""

@@ -20,9 +20,9 @@ Views: `agent:NAME` (that agent's inbox, outbox and local views), `coalition:A+B
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from agentsim.errors import UserError
 from agentsim.runtime.agent import _Drain
@@ -161,10 +161,10 @@ class Observer:
             for delivery in await self.deliveries():
                 self.observe(delivery)
 
-    def deliveries(self) -> _Drain:
+    def deliveries(self) -> Awaitable[list[Delivery]]:
         """Wait for deliveries and take all of them, at least one."""
         assert self._mailbox is not None
-        return _Drain(self._mailbox)  # type: ignore[arg-type]  # any mailbox can be drained
+        return cast(Awaitable[list[Delivery]], _Drain(self._mailbox))
 
     def statements(self, delivery: Delivery) -> list[Statement]:
         """Return what the delivery discloses to this observer, by the solver's reader; [] if it has none."""

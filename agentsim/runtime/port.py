@@ -108,14 +108,12 @@ class Port(Mailbox):
         "_tally",
         "finished",
         "host",
-        "received",
     )
 
     def __init__(self, kernel: Kernel, name: str, index: int, host: Host) -> None:
         super().__init__(kernel, name)
         self.host = host
         self.finished = False
-        self.received = 0
         self._index = index
         self._n = 0
         self._tally: dict[type, Tally] = {}
@@ -130,7 +128,8 @@ class Port(Mailbox):
         """Empty the mailbox; the NCCC clock moves to the latest stamp, because reading is processing."""
         self.last_batch = batch = self.inbox
         self.inbox = []
-        latest = max(self.stamps)
+        stamps = self.stamps
+        latest = max(stamps) if len(stamps) > 1 else stamps[0]
         if latest > self.host.clock:
             self.host.clock = latest
         self.stamps = []
@@ -161,8 +160,9 @@ class Port(Mailbox):
             payload = pack(message)
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise kernel.cannot_send(self, to, message, error) from None
-        if kernel.checked_sends is not None:
-            kernel.checked_sends(self, to, message, payload)
+        sent_at = kernel.now
+        if not kernel.plain_sends:
+            sent_at = kernel.examine_send(self, to, message, payload)
         self._n = n = self._n + 1
         host = self.host
         size = len(payload)
@@ -174,7 +174,6 @@ class Port(Mailbox):
             tally.size += size
             if size > tally.largest:
                 tally.largest = size
-        sent_at = kernel.now if kernel.simple_time else kernel.time_of_send(host)
         kernel.outbox.append((self._index, n, 0, sent_at, self, dst, tally.spec, host.clock, payload))
 
     @property
@@ -275,17 +274,18 @@ class Activity:
         """Make it runnable; called by the kernel only while it is parked."""
         self.kernel.awake += 1
         self.parked = False
-        if self.future is None:
+        future = self.future
+        if future is None:
             self.ready = True
         else:
-            self.future.set_result(None)
             self.future = None
+            future.set_result(None)
 
     async def drive(self) -> None:
         """Step the coroutine until it ends; the body of its asyncio task."""
         kernel, mailbox, step = self.kernel, self.mailbox, self.coroutine.send
         loop = asyncio.get_running_loop()
-        new_future = asyncio.Future
+        new_future: type[asyncio.Future[None]] = asyncio.Future  # loop.create_future() is a call more
         try:
             while True:
                 kernel.current = self
@@ -353,5 +353,3 @@ class Activity:
         except Exception as error:
             return f"{type(error).__name__} while closing: {error}"
         return None
-
-

@@ -27,7 +27,9 @@ def find(group: str, name: str) -> Any:
     """Return what is registered under `name`; UserError listing what there is."""
     entry = _entries(group).get(name)
     if entry is None:
-        raise UserError(f"no {group.removesuffix('s')} is called {name!r}; there are {', '.join(names(group)) or 'none'}")
+        raise UserError(
+            f"no {group.removesuffix('s')} is called {name!r}; there are {', '.join(names(group)) or 'none'}"
+        )
     try:
         return entry.load()
     except ImportError as error:

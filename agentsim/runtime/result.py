@@ -16,12 +16,11 @@ STATUSES = ("optimal", "finished", "infeasible", "abandoned", "timeout", "deadlo
 
 @dataclass(frozen=True, slots=True)
 class AgentMetrics:
-    """What one agent did: network messages and bytes of payload sent, messages received, checks, NCCC clock."""
+    """What one agent did: network messages and bytes of payload sent, checks, NCCC clock."""
 
     messages: int
     bytes: int
     local_messages: int
-    received: int
     checks: int
     nccc: int
 
@@ -95,7 +94,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the keys of `agentsim solve --json`, infinities as strings."""
-        return jsonable(
+        keys: dict[str, Any] = jsonable(
             {
                 "status": self.status,
                 "cost": self.cost,
@@ -123,6 +122,7 @@ class Result:
                 "notes": list(self.notes),
             }
         )
+        return keys
 
     def cost_over_time(self) -> list[tuple[float, Cost]]:
         """Return (virtual time, cost of the joint assignment) at each change, from when every variable has a value."""

@@ -127,5 +127,3 @@ def decode_places(setup: Setup, data: Mapping[str, Any]) -> Setup:
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the log's header has a malformed tree or order ({error})") from None
     return setup
-
-

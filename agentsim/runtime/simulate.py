@@ -10,8 +10,8 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
 
 import agentsim
 from agentsim.dcop.ordering import components
@@ -33,7 +33,7 @@ from agentsim.runtime.view import LocalView, Setup
 from agentsim.runtime.watchdog import StuckAgent, Watchdog
 
 
-
+T = TypeVar("T")
 ObserverLike = str | type[Observer] | tuple[type[Observer], Mapping[str, Any]]
 AgentFactory = Callable[[LocalView, Port, Any], Agent]
 
@@ -53,12 +53,12 @@ def simulate(problem: Problem, solver: str | type[Agent], **options: Any) -> Res
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return asyncio.run(run(problem, solver, **options))
+        return in_own_loop(run(problem, solver, **options))
     outcome: list[Result | BaseException] = []
 
     def work() -> None:
         try:
-            outcome.append(asyncio.run(run(problem, solver, **options)))
+            outcome.append(in_own_loop(run(problem, solver, **options)))
         except BaseException as error:
             outcome.append(error)
 
@@ -68,6 +68,33 @@ def simulate(problem: Problem, solver: str | type[Agent], **options: Any) -> Res
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
     return outcome[0]
+
+
+class _LeanLoop(asyncio.SelectorEventLoop):
+    """An event loop that asks the operating system only at every 64th turn while it has work.
+
+    On a random network each delivery takes a turn of the loop. asyncio's own turn asks the selector and the clock each
+    time, which costs 2 us of the 15 that a delivery takes. Nothing in a run is urgent to the outside.
+    """
+
+    _turns = 0
+
+    def _run_once(self) -> None:
+        ready = self._ready  # type: ignore[attr-defined]  # asyncio's own queue of callbacks
+        self._turns += 1
+        if not ready or not self._turns & 63:
+            super()._run_once()  # type: ignore[misc]  # not in the stubs
+            return
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+
+def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine in an event loop of its own."""
+    with asyncio.Runner(loop_factory=_LeanLoop) as runner:
+        return runner.run(work)
 
 
 async def run(
@@ -123,7 +150,9 @@ async def run(
         AgentFailure, ObserverFailure, RunError: an agent, observer or message at fault; `error.result` has the rest.
     """
     name, cls = find_solver(solver)
-    _check_limits(timeout=timeout, max_messages=max_messages, max_time=max_time, realtime=realtime, check_cost=check_cost)
+    _check_limits(
+        timeout=timeout, max_messages=max_messages, max_time=max_time, realtime=realtime, check_cost=check_cost
+    )
     net = Network.parse(network, problem.agents)
     started = time.perf_counter()
     setup = prepare(problem, cls, name, params)
@@ -146,6 +175,7 @@ async def run(
         )
         if gates:
             kernel.checked_sends = GateKeeper(gates, setup, cls.__dict__.get("reader") or cls.reader).check
+            kernel.plain_sends = False
         populate(kernel, setup, cls, replaced)
         attach(kernel, slots, setup)
         startup = time.perf_counter() - started
@@ -227,7 +257,9 @@ def parse_observer(spec: str) -> tuple[type[Observer], dict[str, Any]]:
     return cls, options
 
 
-def _observer(given: ObserverLike, setup: Setup, solver: type[Agent], solver_name: str, redacted: bool = False) -> Observer:
+def _observer(
+    given: ObserverLike, setup: Setup, solver: type[Agent], solver_name: str, redacted: bool = False
+) -> Observer:
     if isinstance(given, str):
         cls, options = parse_observer(given)
     elif isinstance(given, tuple):
@@ -350,7 +382,7 @@ def _conclude(
         )
     if kernel.abandoned is not None:
         notes.append(f"{kernel.abandoned[0]} abandoned at time {kernel.abandoned[1]:g}: {kernel.abandoned[2]}")
-    summary = {
+    summary: dict[str, Any] = {
         "status": status,
         "cost": cost,
         "bound": bound,
@@ -395,7 +427,8 @@ def _conclude(
         _problem=problem,
     )
     if failure is not None:
-        failure.result = result  # type: ignore[attr-defined]  # every failure of a run carries what there is
+        if isinstance(failure, RunError):
+            failure.result = result
         raise failure
     return result
 
@@ -432,9 +465,8 @@ def _metrics(kernel: Kernel) -> tuple[dict[str, TypeMetrics], dict[str, AgentMet
     agents: dict[str, AgentMetrics] = {}
     local = 0
     for host in kernel.hosts.values():
-        count = size = local_here = received = 0
+        count = size = local_here = 0
         for port in host.nodes:
-            received += port.received
             for tally in port._tally.values():
                 if tally.count:
                     total = by_type.setdefault(tally.spec.name, [0, 0, 0])
@@ -445,7 +477,5 @@ def _metrics(kernel: Kernel) -> tuple[dict[str, TypeMetrics], dict[str, AgentMet
                 size += tally.size
                 local_here += tally.local_count
         local += local_here
-        agents[host.name] = AgentMetrics(count, size, local_here, received, host.checks, host.clock)
+        agents[host.name] = AgentMetrics(count, size, local_here, host.checks, host.clock)
     return {n: TypeMetrics(*v) for n, v in sorted(by_type.items())}, agents, local
-
-

@@ -46,12 +46,16 @@ class Stream:
     def random(self) -> float:
         """Return a uniform number in [0, 1)."""
         if not self._block:
-            if not self._key:
-                self._key = _digest(self._name, self._seed)
-            words = _WORDS.unpack(hashlib.blake2b(self._count.to_bytes(8, "little"), key=self._key).digest())
-            self._block = [(w >> 11) * _UNIT for w in words]
-            self._count += 1
+            self._block = self.block()
         return self._block.pop()
+
+    def block(self) -> list[float]:
+        """Return the next eight uniform numbers that `random` has not begun to give out."""
+        if not self._key:
+            self._key = _digest(self._name, self._seed)
+        words = _WORDS.unpack(hashlib.blake2b(self._count.to_bytes(8, "little"), key=self._key).digest())
+        self._count += 1
+        return [(w >> 11) * _UNIT for w in words]
 
     def uniform(self, low: float, high: float) -> float:
         """Return a uniform number in [low, high)."""

@@ -259,7 +259,9 @@ class Setup:
         siblings = tuple(n for n in self._owned[agent] if n != node)
         if variable is None or variable.agent != agent:
             nothing = np.zeros(0, dtype=np.int64)
-            return LocalView(node, agent, (), nothing, False, (), (), {}, siblings, None, None, self.problem.integral, 0.0)
+            return LocalView(
+                node, agent, (), nothing, False, (), (), {}, siblings, None, None, self.problem.integral, 0.0
+            )
         neighbours = tuple(sorted(self._graph[node], key=self._position.__getitem__))
         place: TreePlace | OrderPlace | None = None
         if self.tells_place:

@@ -293,9 +293,10 @@ class _Reader:
             return by_name[item]
         if isinstance(item, list | tuple):
             self._fail(where, "its scope must be a flat list")
-        if not isinstance(item, str) or isinstance(item, _Word):
-            position = self._number(item, where)
-            if isinstance(position, int) and 0 <= position < len(variables):
+        word = str(item)
+        if isinstance(item, _Word | int) and re.fullmatch(r"[0-9]{1,9}", word):
+            position = int(word)
+            if position < len(variables):
                 return variables[position]
         self._fail(where, f"unknown variable {str(item)[:60]!r}")
 

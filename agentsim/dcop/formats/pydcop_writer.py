@@ -40,7 +40,7 @@ def _words(domain: Domain) -> list[str]:
     words = []
     for value in domain.values:
         word = str(value)
-        if not word or any(c in " \t\r\n|'\"" for c in word):
+        if not word or any(c.isspace() or c in "|'\"" for c in word):
             if ("'" in word and '"' in word) or "\n" in word or "\r" in word:
                 raise UserError(f"domain {domain.name}: pyDCOP's format cannot quote the value {word[:60]!r}")
             word = f'"{word}"' if "'" in word else f"'{word}'"

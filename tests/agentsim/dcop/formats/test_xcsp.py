@@ -12,7 +12,7 @@ import pytest
 from agentsim.dcop.formats import load
 from agentsim.dcop.formats.xcsp import read
 from agentsim.dcop.problem import Problem
-from agentsim.errors import FormatError, UserError
+from agentsim.errors import FormatError, ProblemError, UserError
 
 DATA = Path(__file__).parent / "data"
 TEXT = (DATA / "tiny.xml").read_text()
@@ -164,8 +164,6 @@ def test_large_tables_are_refused_before_they_are_made() -> None:
 
 
 def load_text(text: str) -> Problem:
-    from agentsim.errors import ProblemError
-
     try:
         return read(text.encode(), "p.xml")
     except ProblemError as error:
