@@ -1,15 +1,15 @@
 """ADOPT: asynchronous distributed optimisation (Modi, Shen, Tambe and Yokoo, Artificial Intelligence 161, 2005).
 
 Best-first search on a pseudo-tree. Each agent keeps, for each of its values and children, a lower and an upper bound
-on the child's subtree under the current context (the values of its ancestors). It holds a value whose lower bound
-does not exceed its threshold, its share of the cost that the root believes necessary, so that it changes its value
-only when that is known to be too cheap a hope. The search ends where threshold and upper bound meet.
+on the child's subtree under the current context (the values of its ancestors). Its threshold is its share of the cost
+that the root knows to be necessary. It leaves its value only when the value's lower bound exceeds the threshold, and
+then for the one of least lower bound. The search ends where threshold and upper bound meet.
 
-    message                      from -> to                        when
-    VALUE(value)                 agent -> children, pseudo-children   every cycle
-    THRESHOLD(threshold, context) agent -> each child                 every cycle
-    COST(context, LB, UB)        agent -> parent                      every cycle
-    TERMINATE(context)           agent -> each child                  threshold == UB, and its own parent has ended
+    message                        from -> to                         when
+    VALUE(value)                   agent -> all lower neighbours      every cycle
+    THRESHOLD(threshold, context)  agent -> each child                every cycle
+    COST(context, LB, UB)          agent -> parent                    every cycle
+    TERMINATE(context)             agent -> each child                threshold == UB, and its own parent has ended
 
 A cycle is one drained mailbox and one `decide`, the paper's backtrack.
 
@@ -27,7 +27,8 @@ Deviations from the published pseudo-code, the first three being repairs:
   even if that was refused when it came: its sender had the final context already, the receiver may not have.
 * THRESHOLD follows VALUE, after allocation. Allocation is one pass, not steps of one: costs may be fractional or
   infinite. Its result is the same set of thresholds, raised and lowered in the children's order.
-* No COST to a parent that has ended. A COST whose context lacks its receiver is ignored.
+* No COST to a parent that has ended. A COST whose context lacks its receiver is ignored; one that improves no bound
+  leaves the context that the bounds depend on as it is.
 * An agent decides at most once per `cycle` units of virtual time. Every decision sends a message to every lower
   neighbour, so without a cycle, messages that arrive one by one would multiply for ever. Repeating itself is how
   plain ADOPT heals what was refused because contexts disagreed; see `adopt-plus` for messages sent only once.
@@ -217,7 +218,8 @@ class Adopt(Agent):
     async def run(self) -> None:
         """Gather mail until the cycle is over, handle it and decide, until the end."""
         self.start()
-        next_cycle = self.now + self.params.cycle
+        cycle = self.params.cycle
+        next_cycle = self.now + cycle
         while not self.finished:
             mail = await self._drain
             if self.now < next_cycle:
@@ -227,7 +229,7 @@ class Adopt(Agent):
             for sender, received in mail:
                 self._handlers[type(received)](sender, received)
             self.decide()
-            next_cycle = self.now + self.params.cycle
+            next_cycle = self.now + cycle
 
     def start(self) -> None:
         """Take the place in the tree, a first value, and tell it."""

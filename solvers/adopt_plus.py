@@ -16,10 +16,10 @@ Guarantees and complexity as ADOPT's (complete; `error_bound`), with about three
 cycles. Messages that arrive one by one do no harm. Needs FIFO between each two agents, as all networks but `reorder`
 without `reliable` give.
 
-Deviations from ADOPT as published, besides those: the context holds a value for every variable of the separator from the
-start (the lowest, ID 0), so bounds are never partial and ADOPT's guard of UB is not needed; bounds of a child are forgotten
-for all own values at once, when a value of its separator changes; TERMINATE carries only the child's separator; no
-COST to a parent that has ended.
+Deviations from ADOPT as published, besides those. The context holds a value for every variable of the separator from
+the start (the lowest, ID 0), so bounds are never partial and ADOPT's guard of UB is not needed. Bounds of a child are
+forgotten for all own values at once, when a value of its separator changes. THRESHOLD is part of VALUE and follows
+allocation, which is one pass. TERMINATE carries only the child's separator. No COST to a parent that has ended.
 """
 
 from __future__ import annotations

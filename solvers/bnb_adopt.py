@@ -4,16 +4,17 @@ ADOPT's tree, bounds and messages, but an agent leaves its value only when that 
 solution known, whose cost (less what the rest of the tree costs at least) it gets as its threshold TH. Contexts are
 versioned: each value travels with an ID that its variable raises at every change, and the higher ID is the newer one.
 
-    message                from -> to                        when
-    VALUE(value, id, TH)   agent -> children, pseudo-children   every cycle; TH infinite to pseudo-children
-    COST(X, LB, UB)        agent -> parent                      every cycle; X is context and ids
-    TERMINATE(X)           agent -> each child                  UB <= LB, and its own parent has ended
+    message                from -> to                      when
+    VALUE(value, id, TH)   agent -> all lower neighbours   every cycle; TH infinite to pseudo-children
+    COST(X, LB, UB)        agent -> parent                 every cycle; X is context and ids
+    TERMINATE(X)           agent -> each child             UB <= LB, and its own parent has ended
 
 A cycle is one drained mailbox and one `decide`, the paper's backtrack.
 
-Guarantees: complete; the root's UB is the cost of some assignment at any time. Complexity: memory
+Guarantees: complete; the root's UB is the cost of some assignment at any time. Constraints of any arity: the deepest
+agent of a scope evaluates it (Gutierrez and Meseguer, JAIR 45, 2012). Complexity: memory
 O(values * children * separator) per agent; a number of messages exponential in the depth of the tree, each of size
-O(separator). Constraints of any arity: the deepest agent of a scope evaluates it (Gutierrez and Meseguer, JAIR 45, 2012).
+O(separator).
 
 Deviations:
 
@@ -143,7 +144,8 @@ class BnBAdopt(Agent):
     async def run(self) -> None:
         """Gather mail until the cycle is over, handle it and decide, until the end."""
         self.start()
-        next_cycle = self.now + self.params.cycle
+        cycle = self.params.cycle
+        next_cycle = self.now + cycle
         while not self.finished:
             mail = await self._drain
             if self.now < next_cycle:
@@ -153,7 +155,7 @@ class BnBAdopt(Agent):
             for sender, received in mail:
                 self._handlers[type(received)](sender, received)
             self.decide()
-            next_cycle = self.now + self.params.cycle
+            next_cycle = self.now + cycle
 
     def start(self) -> None:
         """Take the place in the tree, a first value, and tell it."""

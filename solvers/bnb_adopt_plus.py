@@ -11,8 +11,10 @@ BnB-ADOPT repeats every message in every cycle. Most repetitions tell the receiv
 An agent that starts anew under a changed context has lost its TH: its next COST asks for it (`ThReq`).
 
 Guarantees and complexity as BnB-ADOPT's; mostly 3 to 6 times fewer messages in about as many cycles. Messages that
-arrive one by one do no harm, so `cycle` is 0. Deviations as BnB-ADOPT's; whether X changed is kept as a flag, which also
-notices a value that changed and changed back.
+arrive one by one do no harm, so `cycle` is 0.
+
+Deviations as BnB-ADOPT's. Whether X changed is kept as a flag, which also notices a value that changed and changed
+back.
 """
 
 from __future__ import annotations
@@ -69,12 +71,14 @@ class BnBAdoptPlus(BnBAdopt):
         super().on_cost(sender, message)  # type: ignore[arg-type]  # which the parent class does not look at
 
     def learn(self, name: str, value: int, its_id: int) -> None:
+        """Take a newer value into the context; note that the parent does not know it yet."""
         self.moved = True
         if self.context[name] != value:
             self.ask = True
         super().learn(name, value, its_id)
 
     def send_values(self, may_end: bool) -> None:
+        """Tell the value to those who do not know it, and its threshold to a child that asked."""
         value, own_id, answer = self.value, self.id, self.answer
         changed = value != self.told
         if changed or may_end or answer:
@@ -88,6 +92,7 @@ class BnBAdoptPlus(BnBAdopt):
                 self.send(name, Value(value, own_id, INF))
 
     def send_cost(self, parent: str) -> None:
+        """Report the bounds to the parent if there is anything new, or a threshold to ask for."""
         bounds = (self.LB, self.UB)
         if self.ask or self.moved or bounds != self.last_bounds:
             self.send(parent, Cost(self.context, tuple(self.ids.values()), self.LB, self.UB, self.ask))

@@ -95,7 +95,8 @@ class Dpop(Agent):
             key=lambda candidate: candidate[0],
         )
         if cells * CELL_BYTES > most:
-            limit = f"memory={setup.params.memory}" if most == setup.params.memory else f"the {most} of a message"
+            beyond = cells * CELL_BYTES > setup.params.memory
+            limit = f"memory={setup.params.memory}" if beyond else f"the {most} that a message can carry"
             raise SolverRefusal(
                 f"{name}'s table over its separator of {len(setup.tree[name].separator)} variables would have "
                 f"{cells_text(cells)} cells, {cells_text(cells * CELL_BYTES)} bytes, more than {limit}: "

@@ -21,11 +21,11 @@ the domain sizes of the child's cut times two messages (and again what the VALUE
 
 Deviations. Before anything is enumerated, every agent sends lower bounds of its subtree's cost, made as DPOP's tables
 are but in groups small enough (mini-buckets; Dechter and Rish 2003). Thereby the root has a lower bound, and all agents
-a value, from the beginning, which is what a run stopped at a limit reports; the root raises its bound with each of its
-values that is done. An agent becomes cluster root as soon as its separator fits, not only where the cut variables
-stand. Cut variables are those nearest to the root. One table is kept per cut child, so the VALUE phase asks again for
-those it needs. A single cost function may exceed `k`; it is an agent's own. Without `k` a table may take a 64th of
-`memory`, as each agent holds several and one process holds all agents.
+a value, from the beginning, which is what a run stopped at a limit reports. An agent becomes cluster root as soon as
+its separator fits, not only where the cut variables stand. Cut variables are those nearest to the root. One table is
+kept per cut child, so the VALUE phase asks again for those it needs. `k` bounds the tables in messages; a cost function
+of an agent's own may have more axes. Without `k` a table may take a 64th of `memory`, as each agent holds several and
+one process holds all agents.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ LARGEST_MESSAGE: Final = 2**31 - 2**20
 SHARE: Final = 64
 """Without `k`, a table may take this part of `memory`."""
 
-BOUND_CELLS: Final = 1 << 18
+BOUND_CELLS: Final = 1 << 16
 """Most cells of a table of lower bounds."""
 
 READER_CELLS: Final = 4096
@@ -187,6 +187,7 @@ class MbDpop(Agent):
         self.sizes = dict(view.domain_sizes)  # of the separator's variables, its own and its neighbours'
         self.own: list[NamedTable] = []
         self.branches: dict[str, Branch] = {}
+        self.guessed: dict[str, int] = {}  # the separator's first values and the own one
 
     async def run(self) -> None:
         """LABEL phase up; then guess, enumerate and decide as the parent says."""
@@ -205,7 +206,9 @@ class MbDpop(Agent):
         while True:
             order: Any = await self.receive(Guess, Assume, Value, Keep, sender=place.parent)
             if isinstance(order, Guess):
-                self.send_down(Guess, self.guess(order.values))
+                if self.guessed:
+                    continue  # a duplicate
+                self.guess(order.values)
                 if self.pending:
                     self.send(place.parent, Price(await self.price()))
             elif isinstance(order, Assume):
@@ -310,8 +313,8 @@ class MbDpop(Agent):
 
     # Down: a first guess, and its price -------------------------------------------------------------------------
 
-    def guess(self, context: Context) -> dict[str, int]:
-        """Take the value that looks best under `context`; return it with the context."""
+    def guess(self, context: Context) -> None:
+        """Take the value that looks best under `context`, and pass it on with the context."""
         deciding = [table for table in self.known_tables() if self.name in table[0]]
         self.check(self.view.size * len(deciding))
         value, _ = best_value(deciding, self.name, context, sizes=self.sizes)
@@ -319,7 +322,7 @@ class MbDpop(Agent):
         self.guessed = {**context, self.name: value}
         for branch in self.branches.values():
             branch.bounds = []
-        return self.guessed
+        self.send_down(Guess, self.guessed)
 
     async def price(self) -> Cost:
         """Return what the own subtree costs under the guess."""
@@ -359,21 +362,14 @@ class MbDpop(Agent):
         assert whole is not None, "a domain has a value"
         return axes, whole
 
-    async def row(self, context: Context, known: Table | None = None) -> Table:
-        """Return the cost of the own subtree by own value, all values of the separator being given.
-
-        Args:
-            context: values of the separator.
-            known: at the root, lower bounds by own value; its bound rises with each that is replaced by the cost.
-        """
+    async def row(self, context: Context) -> Table:
+        """Return the cost of the own subtree by own value, all values of the separator being given."""
         if self.name not in self.cut_below:
             return join(await self.tables_under(context), (self.name,), sizes=self.sizes)
-        costs = np.zeros(self.view.size) if known is None else known.astype(float)
-        for value in range(self.view.size):
-            costs[value] = join(await self.tables_under({**context, self.name: value}), ()).item()
-            if known is not None:
-                self.bound(lower=self.number(costs.min()))
-        return costs
+        costs = [
+            join(await self.tables_under({**context, self.name: value}), ()).item() for value in range(self.view.size)
+        ]
+        return np.array(costs)
 
     async def tables_under(self, context: Context) -> list[NamedTable]:
         """Return own and children's tables under `context`, asking for those that are not at hand."""
@@ -397,27 +393,21 @@ class MbDpop(Agent):
 
     async def lead(self) -> None:
         """Lead the component: prove the guess or find the optimum."""
-        known: Table | None = None
         if self.pending:
-            known = join(self.shrunk_row(), (self.name,), sizes=self.sizes)
-            lower = self.number(known.min())
+            known = self.known_tables()
+            self.check(cells_read(known))
+            lower = self.number(join(known, (self.name,), sizes=self.sizes).min())
             self.bound(lower=lower)
-            self.send_down(Guess, self.guess({}))
+            self.guess({})
             upper = await self.price()
             self.bound(upper=upper)
             if upper <= lower + self.view.tolerance:
                 self.keep()
                 return
-        row = await self.row({}, known)
+        row = await self.row({})
         optimum = self.number(row.min())
         self.bound(lower=optimum, upper=optimum)
         self.settle({self.name: int(row.argmin())})
-
-    def shrunk_row(self) -> list[NamedTable]:
-        """Return the tables that the root has at the beginning; their only axis is its own variable."""
-        tables = self.known_tables()
-        self.check(cells_read(tables))
-        return tables
 
     def number(self, cost: float) -> Cost:
         """Return a cost as int where all costs are whole numbers."""

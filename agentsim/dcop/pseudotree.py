@@ -56,6 +56,18 @@ class TreePlace:
     separator: tuple[str, ...]
     child_separators: Mapping[str, tuple[str, ...]]
 
+    def encode(self) -> list[Any]:
+        """Return the place as plain data: component, parent, children, pseudo-parents, -children, depth, separator."""
+        return [
+            self.component,
+            self.parent,
+            list(self.children),
+            list(self.pseudo_parents),
+            list(self.pseudo_children),
+            self.depth,
+            list(self.separator),
+        ]
+
 
 class PseudoTree(Mapping[str, TreePlace]):
     """A pseudo-forest: the place of each variable, iterated in the problem's order.

@@ -332,8 +332,10 @@ class _Verifier(Kernel):
             kind = record[0]
             if type(kind) is int or kind in ("crash", "restart", "wake"):
                 return
-            if kind in ("assign", "bound") and record[1] > self.now:
+            if kind in ("assign", "bound", "external") and record[1] > self.now:
                 return  # of a later instant, opened by a timer
+            if kind == "fate" and record[3] not in self._skipped and (record[3], record[6]) not in self._pending:
+                return  # likewise, or never sent: then `_open_instant` finds that out
             self._ahead.popleft()
             if kind in ("assign", "bound", "place"):
                 if _node_of(record) in self._skipped:
@@ -348,7 +350,7 @@ class _Verifier(Kernel):
                 self._result = record[1]
 
     def _account_fate(self, record: tuple[Any, ...]) -> None:
-        _, fate, _, src, dst, type_name, n, copy, _, payload = record
+        _, fate, _, src, dst, type_name, n, _, _, payload = record
         if src in self._skipped:
             return
         if fate == "duplicated":
@@ -399,18 +401,18 @@ class _Verifier(Kernel):
     def _open_instant(self) -> bool:
         record = self._peek()
         timer = self._timers[0][0] if self._timers else math.inf
-        if record is None:
-            if not self._partial and timer < math.inf and self._result is None:
-                pass  # a cut log: what timers would do next is not known to have happened
+        if record is None:  # in a cut log, what timers would do next is not known to have happened
             self.finish(None)
             return False
         kind = record[0]
         if type(kind) is int:
             when, step = record[2], record[3]
-        elif kind in ("crash", "restart", "wake", "assign", "bound"):
+        elif kind in ("crash", "restart", "wake", "assign", "bound", "external"):
             when, step = record[1], 0
+        elif kind == "fate" and timer == math.inf:
+            raise ReplayDivergence(self._last_seq, record[3], _shown(record[:-1]), "sent nothing")
         else:
-            when, step = self.now, 0
+            when, step = min(timer, self.now), 0
         if self.realtime is None and timer < when:
             when, step = timer, 0
         self.now, self.step = when, step

@@ -13,6 +13,7 @@ Inside `run` only the kernel's own waits may be awaited: `receive`, `drain`, `sl
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator
+from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeVar
 
@@ -35,7 +36,7 @@ class Wait:
 
     def describe(self) -> str:
         """Return what is waited for, for a deadlock report."""
-        raise NotImplementedError
+        return ""
 
 
 class _Drain(Wait):
@@ -51,6 +52,7 @@ class _Drain(Wait):
         return port.take_all()
 
     def describe(self) -> str:
+        """Return what is waited for."""
         return "any message"
 
 
@@ -68,6 +70,7 @@ class _Receive(Wait):
             yield self
 
     def describe(self) -> str:
+        """Return what is waited for."""
         what = " or ".join(spec_of(t).name for t in self.types) or "any message"
         return f"{what} from {self.sender}" if self.sender is not None else what
 
@@ -85,6 +88,7 @@ class Sleep(Wait):
             yield self
 
     def describe(self) -> str:
+        """Return what is waited for."""
         return f"time {self.until:g}"
 
 
@@ -103,6 +107,7 @@ class _Join(Wait):
         return self.activity.result
 
     def describe(self) -> str:
+        """Return what is waited for."""
         return f"its own task {self.activity.name}"
 
 
@@ -120,6 +125,7 @@ class External(Wait):
         return self.result
 
     def describe(self) -> str:
+        """Return what is waited for."""
         return f"the outside world ({self.label})"
 
 
@@ -200,12 +206,25 @@ class Agent:
 
     @classmethod
     def all_messages(cls) -> tuple[type, ...]:
-        """Return every message type that a run of this solver may see."""
-        return cls.messages
+        """Return every message type that a run of this solver may see: its own, and those of the distributed DFS."""
+        if cls.place != "tree":
+            return cls.messages
+        from agentsim.runtime.dfs import DFS_MESSAGES
+
+        return (*cls.messages, *DFS_MESSAGES)
 
     @classmethod
     def refuse(cls, setup: Setup) -> None:
         """Raise `SolverRefusal` if the solver cannot do this; the default takes everything."""
+
+    async def find_place_then_run(self) -> None:
+        """Find its place in the tree by messages, then run; what the kernel starts with tree=messages."""
+        from agentsim.runtime.dfs import find_place
+
+        place = await find_place(self, self.view.number)
+        self.view = replace(self.view, place=place)
+        self.port.place(place.encode())
+        await self.run()
 
     # The handler style -----------------------------------------------------------------------------------------
 

@@ -7,13 +7,15 @@ ends the run with status `abandoned`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
+from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import Envelope
 from agentsim.runtime.port import Abandoned, Port
-from agentsim.runtime.statements import Reader, ReaderContext, Statement
+from agentsim.runtime.reading import make_reader
+from agentsim.runtime.statements import Reader, Statement
 from agentsim.runtime.view import LocalView, Setup
 
 
@@ -39,13 +41,11 @@ class GateKeeper:
     The reader of a peer sees only what passed between the two, since the agent knows no more of the peer's mail.
     """
 
-    def __init__(
-        self, gates: Mapping[str, Gate], setup: Setup, make_reader: Callable[[ReaderContext], Reader] | None
-    ) -> None:
+    def __init__(self, gates: Mapping[str, Gate], setup: Setup, solver: type[Agent]) -> None:
         self._gates = gates
         self._setup = setup
-        self._make_reader = make_reader
-        self._readers: dict[tuple[str, str], Reader] = {}
+        self._solver = solver
+        self._readers: dict[tuple[str, str], Reader | None] = {}
         self._views = {
             agent: {n: setup.view(n) for n, owner in setup.nodes.items() if owner == agent} for agent in gates
         }
@@ -76,10 +76,8 @@ class GateKeeper:
             raise ValueError(f"the gate of {sender} returned {verdict!r}, not 'send' or 'abandon'")
 
     def _read(self, agent: str, peer: str, delivery: Delivery) -> list[Statement]:
-        if self._make_reader is None:
-            return []
-        reader = self._readers.get((agent, peer))
-        if reader is None:
+        if (agent, peer) not in self._readers:
             nodes = tuple(n for n, owner in self._setup.nodes.items() if owner == peer)
-            reader = self._readers[agent, peer] = self._make_reader(ReaderContext.of(self._setup, nodes))
-        return list(reader.read(delivery))
+            self._readers[agent, peer] = make_reader(self._solver, self._setup, nodes)
+        reader = self._readers[agent, peer]
+        return [] if reader is None else list(reader.read(delivery))

@@ -181,6 +181,8 @@ class Kernel:
         self.seq = 0
         self.awake = 0
         self.running = 0
+        self.outside = 0
+        """Activities that await something real; they count as awake, so virtual time stands still."""
         self.current: Activity | None = None
         self.outbox: list[Entry] = []
         self.recording: list[Port] = []
@@ -235,7 +237,7 @@ class Kernel:
     def populate(self, port: Port, agent: Agent) -> None:
         """Put an agent behind a port."""
         port._agent = agent
-        port._tally = {cls: port._tally.get(cls) or Tally(spec_of(cls)) for cls in agent.messages}
+        port._tally = {cls: port._tally.get(cls) or Tally(spec_of(cls)) for cls in agent.all_messages()}
 
     def add_observer(self, name: str, sees: Callable[[Delivery], bool] | None, start: Callable[[Mailbox], Any]) -> None:
         """Add an observer: `start` takes its mailbox and returns the coroutine to run."""
@@ -254,8 +256,7 @@ class Kernel:
         self._done = self._loop.create_future()
         self._wall_start = time.monotonic()
         activities = [slot.activity for slot in self.observers if slot.activity is not None]
-        for port in self.ports.values():
-            activities.append(self._main_activity(port))
+        activities += [self._main_activity(port) for port in self.ports.values()]
         for crash in self.network.crashes:
             heapq.heappush(self._controls, (crash.start, 0, crash.agent))
             if crash.end < math.inf:
@@ -273,7 +274,9 @@ class Kernel:
     def _main_activity(self, port: Port) -> Activity:
         agent = port._agent
         assert agent is not None
-        activity = Activity(self, port, agent.run(), port.name, main=True)
+        by_messages = agent.place == "tree" and agent.view.domain and agent.view.place is None
+        main = agent.find_place_then_run() if by_messages else agent.run()
+        activity = Activity(self, port, main, port.name, main=True)
         port._activities = [activity]
         self.running += 1
         return activity
@@ -306,7 +309,7 @@ class Kernel:
 
     def poke(self) -> None:
         """Look at `stop_request` even if nothing moves; called in the loop by the watchdog or a signal."""
-        if self.stop_request is not None and not self.ended and (not self.awake or self.hard_stop):
+        if self.stop_request is not None and not self.ended and (self.awake == self.outside or self.hard_stop):
             self.finish(self.stop_request)
 
     def _close(self) -> None:

@@ -28,7 +28,8 @@ from agentsim.errors import UserError
 from agentsim.runtime.agent import _Drain
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.network import quote, split_names, unquote
-from agentsim.runtime.statements import Reader, ReaderContext, Statement
+from agentsim.runtime.reading import make_reader
+from agentsim.runtime.statements import Reader, Statement
 from agentsim.runtime.view import LocalView, Setup
 
 if TYPE_CHECKING:
@@ -120,12 +121,8 @@ class ObserverContext:
 
     def reader(self, agent: str | None = None) -> Reader | None:
         """Return a new disclosure reader for the viewer (or for one agent of it); None if the solver has none."""
-        make = self.solver.__dict__.get("reader") or self.solver.reader
-        if make is None:
-            return None
         nodes = self.nodes if agent is None else tuple(n for n in self.nodes if self.setup.nodes[n] == agent)
-        reader: Reader = make(ReaderContext.of(self.setup, nodes))
-        return reader
+        return make_reader(self.solver, self.setup, nodes)
 
 
 class Observer:

@@ -228,6 +228,10 @@ class Port(Mailbox):
         return activity
 
 
+_undying: list[Coroutine[Any, Any, Any]] = []
+"""Coroutines that refuse to end; kept, because Python would try to close them again and complain on the terminal."""
+
+
 class Activity:
     """A coroutine under the kernel's care."""
 
@@ -288,6 +292,8 @@ class Activity:
         new_future: type[asyncio.Future[None]] = asyncio.Future  # loop.create_future() is a call more
         try:
             while True:
+                if kernel.ended:
+                    return
                 kernel.current = self
                 wait = step(None)
                 kind = type(wait)
@@ -334,14 +340,18 @@ class Activity:
         kernel.activity_ended(self)
 
     async def _outside(self, wait: External) -> Any:
-        recorded = self.kernel.external_results
-        mailbox = self.mailbox
-        if recorded is not None:
-            result = recorded(mailbox.name, wait.label)
-        else:
+        kernel, mailbox = self.kernel, self.mailbox
+        if kernel.external_results is not None:
+            return kernel.external_results(mailbox.name, wait.label)
+        self.waiting = wait
+        kernel.outside += 1
+        kernel.current = None
+        try:
             result = unpack(pack(await wait.start()))
-            if isinstance(mailbox, Port):
-                mailbox._record(("external", self.kernel.now, mailbox.name, wait.label, result))
+        finally:
+            kernel.outside -= 1
+        if isinstance(mailbox, Port):
+            mailbox._record(("external", kernel.now, mailbox.name, wait.label, result))
         return result
 
     def close(self) -> str | None:
@@ -349,6 +359,7 @@ class Activity:
         try:
             self.coroutine.close()
         except RuntimeError as error:
+            _undying.append(self.coroutine)
             return str(error)
         except Exception as error:
             return f"{type(error).__name__} while closing: {error}"

@@ -52,6 +52,7 @@ class Result:
         wall_time: seconds of solving alone.
         startup_time: seconds of choosing a tree or order and building local views.
         by_type: metrics by message type.
+        startup_by_type: the same for finding the tree by messages, which the figures above leave out.
         agents: metrics by agent.
         local_messages: between nodes of one agent.
         transport: packets lost, duplicated, retransmitted, acknowledged, given up, altered by the network.
@@ -77,6 +78,7 @@ class Result:
     wall_time: float
     startup_time: float
     by_type: dict[str, TypeMetrics]
+    startup_by_type: dict[str, TypeMetrics]
     agents: dict[str, AgentMetrics]
     local_messages: int
     transport: dict[str, int]
@@ -108,9 +110,9 @@ class Result:
                 "virtual_time": self.virtual_time,
                 "wall_time": self.wall_time,
                 "startup_time": self.startup_time,
-                "by_type": {
-                    name: {"count": m.count, "bytes": m.bytes, "largest": m.largest} for name, m in self.by_type.items()
-                },
+                "by_type": _types(self.by_type),
+                "startup_messages": sum(m.count for m in self.startup_by_type.values()),
+                "startup_bytes": sum(m.bytes for m in self.startup_by_type.values()),
                 "local_messages": self.local_messages,
                 "transport": self.transport,
                 "seed": self.seed,
@@ -128,6 +130,10 @@ class Result:
         """Return (virtual time, cost of the joint assignment) at each change, from when every variable has a value."""
         assert self._problem is not None
         return cost_curve(self._problem, self.values)
+
+
+def _types(metrics: Mapping[str, TypeMetrics]) -> dict[str, dict[str, int]]:
+    return {name: {"count": m.count, "bytes": m.bytes, "largest": m.largest} for name, m in metrics.items()}
 
 
 def cost_curve(problem: Problem, changes: tuple[tuple[float, str, int], ...]) -> list[tuple[float, Cost]]:

@@ -23,7 +23,7 @@ from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.gate import Gate, GateKeeper
 from agentsim.runtime.kernel import Interceptor, Kernel, Limits, ObserverFailure
-from agentsim.runtime.messages import Codec
+from agentsim.runtime.messages import Codec, spec_of
 from agentsim.runtime.network import Network, split_names
 from agentsim.runtime.observer import Observer, ObserverContext, ObserverView
 from agentsim.runtime.port import Activity, Port
@@ -174,7 +174,7 @@ async def run(
             codec, net, seed, writer, Limits(max_messages, max_time), check_cost, realtime, tuple(interceptors)
         )
         if gates:
-            kernel.checked_sends = GateKeeper(gates, setup, cls.__dict__.get("reader") or cls.reader).check
+            kernel.checked_sends = GateKeeper(gates, setup, cls).check
             kernel.plain_sends = False
         populate(kernel, setup, cls, replaced)
         attach(kernel, slots, setup)
@@ -373,7 +373,7 @@ def _conclude(
         else:
             bound = cost
     assignment = problem.values(indices) if cost is not None else {}
-    types, agents, local = _metrics(kernel)
+    types, startup_types, agents, local = _metrics(kernel, cls)
     notes = list(kernel.complaints)
     if setup.offsets_from_tables:
         notes.append(
@@ -411,6 +411,7 @@ def _conclude(
         wall_time=wall,
         startup_time=startup,
         by_type=types,
+        startup_by_type=startup_types,
         agents=agents,
         local_messages=local,
         transport=dataclasses.asdict(kernel.transport),
@@ -460,22 +461,31 @@ def _bound(kernel: Kernel, setup: Setup) -> Cost | None:
     return setup.to_user(sum(lower.values()))
 
 
-def _metrics(kernel: Kernel) -> tuple[dict[str, TypeMetrics], dict[str, AgentMetrics], int]:
+def _metrics(
+    kernel: Kernel, cls: type[Agent]
+) -> tuple[dict[str, TypeMetrics], dict[str, TypeMetrics], dict[str, AgentMetrics], int]:
+    """Return by type what the algorithm sent, the same of finding the tree, by agent, and the local messages."""
     by_type: dict[str, list[int]] = {}
+    own = {spec_of(t).name for t in cls.messages}
     agents: dict[str, AgentMetrics] = {}
     local = 0
     for host in kernel.hosts.values():
         count = size = local_here = 0
-        for port in host.nodes:
-            for tally in port._tally.values():
-                if tally.count:
-                    total = by_type.setdefault(tally.spec.name, [0, 0, 0])
-                    total[0] += tally.count
-                    total[1] += tally.size
-                    total[2] = max(total[2], tally.largest)
+        for tally in (t for port in host.nodes for t in port._tally.values()):
+            total = by_type.setdefault(tally.spec.name, [0, 0, 0])
+            total[0] += tally.count
+            total[1] += tally.size
+            total[2] = max(total[2], tally.largest)
+            if tally.spec.name in own:
                 count += tally.count
                 size += tally.size
                 local_here += tally.local_count
         local += local_here
         agents[host.name] = AgentMetrics(count, size, local_here, host.checks, host.clock)
-    return {n: TypeMetrics(*v) for n, v in sorted(by_type.items())}, agents, local
+    metrics = {name: TypeMetrics(*total) for name, total in sorted(by_type.items()) if total[0]}
+    return (
+        {name: m for name, m in metrics.items() if name in own},
+        {name: m for name, m in metrics.items() if name not in own},
+        agents,
+        local,
+    )

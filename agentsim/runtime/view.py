@@ -40,6 +40,7 @@ class LocalView:
 
     Args:
         name: the node: its variable's name, or its agent's if that has no variable.
+        number: its place in the problem's order of nodes.
         agent: the owner.
         domain: the variable's values; empty for an agent without variables.
         unary: private cost by value, shape (d,).
@@ -55,6 +56,7 @@ class LocalView:
     """
 
     name: str
+    number: int
     agent: str
     domain: tuple[Value, ...]
     unary: Table
@@ -246,6 +248,10 @@ class Setup:
         return {name: i for i, name in enumerate(self.problem.variables)}
 
     @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.nodes)}
+
+    @cached_property
     def _owned(self) -> dict[str, list[str]]:
         owned: dict[str, list[str]] = {}
         for node, agent in self.nodes.items():
@@ -255,12 +261,13 @@ class Setup:
     def view(self, node: str) -> LocalView:
         """Return the local view of a node."""
         agent = self.nodes[node]
+        number = self._numbers[node]
         variable = self.problem.variables.get(node)
         siblings = tuple(n for n in self._owned[agent] if n != node)
         if variable is None or variable.agent != agent:
             nothing = np.zeros(0, dtype=np.int64)
             return LocalView(
-                node, agent, (), nothing, False, (), (), {}, siblings, None, None, self.problem.integral, 0.0
+                node, number, agent, (), nothing, False, (), (), {}, siblings, None, None, self.problem.integral, 0.0
             )
         neighbours = tuple(sorted(self._graph[node], key=self._position.__getitem__))
         place: TreePlace | OrderPlace | None = None
@@ -271,6 +278,7 @@ class Setup:
                 place = self.order_places[node]
         return LocalView(
             name=node,
+            number=number,
             agent=agent,
             domain=variable.domain.values,
             unary=self.unary_table(node),

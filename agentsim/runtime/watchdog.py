@@ -83,13 +83,14 @@ class Watchdog:
             if self._monitor is not None:
                 self._monitor(kernel)
             if self._asked_at is not None:
-                if now - self._asked_at > _GRACE and not kernel.ended:
+                if now - self._asked_at > _GRACE:
                     kernel.hard_stop = True
                     assert self._loop is not None
                     self._loop.call_soon_threadsafe(kernel.poke)
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                        ctypes.c_ulong(self._run_thread), ctypes.py_object(StuckAgent)
-                    )
+                    if kernel.current is not None:
+                        ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                            ctypes.c_ulong(self._run_thread), ctypes.py_object(StuckAgent)
+                        )
             elif self._deadline is not None and now >= self._deadline:
                 self._ask("timeout")
 

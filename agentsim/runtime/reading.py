@@ -1,0 +1,36 @@
+"""Making a solver's disclosure reader for one viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from agentsim.runtime.agent import Agent
+from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.dfs import DFS_MESSAGES, read_dfs
+from agentsim.runtime.statements import Reader, ReaderContext, Statement
+from agentsim.runtime.view import Setup
+
+
+def make_reader(solver: type[Agent], setup: Setup, viewer: Iterable[str]) -> Reader | None:
+    """Return a new reader for a viewer that hosts the nodes `viewer`, or None where the solver has no reader.
+
+    Messages of the distributed DFS, which every tree solver may send, are read here.
+    """
+    make = solver.__dict__.get("reader") or solver.reader
+    if make is None:
+        return None
+    inner: Reader = make(ReaderContext.of(setup, viewer))
+    return inner if solver.place != "tree" or setup.tells_place else _WithDfs(inner)
+
+
+class _WithDfs:
+    """A tree solver's reader, and the DFS's."""
+
+    def __init__(self, inner: Reader) -> None:
+        self._inner = inner
+
+    def read(self, delivery: Delivery) -> Iterable[Statement]:
+        """Return the statements that one delivery supports."""
+        if type(delivery.message) in DFS_MESSAGES:
+            return read_dfs(delivery)
+        return self._inner.read(delivery)

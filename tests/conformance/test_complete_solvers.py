@@ -1,0 +1,104 @@
+"""Every complete solver against brute force, on problems and networks that break solvers.
+
+The number of problems comes from AGENTSIM_PROBLEMS (default 2,000 for each solver, the networks taking turns);
+some runs also replay and verify their logs, hold every disclosure statement of every viewer against
+the truth, and solve the maximising twin.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+import pytest
+
+from agentsim import Problem, Result, replay, simulate
+from agentsim.runtime.agent import Agent
+from agentsim.runtime.observer import ObserverView
+from agentsim.runtime.reading import make_reader
+from agentsim.runtime.setup import prepare
+from agentsim.runtime.statements import uncovered
+from agentsim.testing import Truth, brute_force, random_problem, twin
+
+NETWORKS = ("unit", "uniform:1,10", "exponential:3", "uniform:1,5+loss:.3+duplicate:.2+reorder+reliable")
+PROBLEMS = int(os.environ.get("AGENTSIM_PROBLEMS", "2000"))
+CHUNK = 50
+COMPLETE: dict[str, type[Agent]] = {
+    e.name: cls for e in entry_points(group="agentsim.solvers") if getattr(cls := e.load(), "complete", False)
+}
+
+
+def options_of(name: str, cls: type[Agent], i: int) -> Iterator[tuple[str, Any]]:
+    """Parameters worth varying, for those solvers that have them."""
+    fields = set(cls.Params.__dataclass_fields__) if cls.Params is not None else set()
+    if "invariants" in fields:
+        yield "invariants", True
+    if "tree" in fields and i % 5 == 0:
+        yield "tree", "messages"
+    if "carry" in fields and i % 2:
+        yield "carry", "best"
+    if "k" in fields:
+        yield "k", 1 + i % 2
+    if "order" in fields and i % 7 == 3:
+        yield "order", "lexical"
+
+
+def problem(i: int) -> Problem:
+    return random_problem(np.random.default_rng([20, i]), max_variables=6 if i % 3 else 5)
+
+
+def check_optimal(result: Result, optimum: float, where: str, tolerance: float) -> None:
+    if math.isinf(optimum):
+        assert result.status == "infeasible", where
+    else:
+        assert result.status == "optimal", f"{where}: {result.status} {result.deadlock}"
+        assert result.cost == pytest.approx(optimum, abs=max(tolerance, 1e-9)), where
+        assert result.bound == pytest.approx(optimum, abs=max(tolerance, 1e-9)), where
+        assert result.violations == 0, where
+
+
+def check_statements(result: Result, cls: type[Agent], given: Problem, name: str, options: dict[str, Any]) -> None:
+    """Every statement that any agent, or an omniscient viewer, can draw is true, and every field is accounted for."""
+    setup = prepare(given, cls, name, options)
+    final = setup.problem.indices(result.assignment) if result.assignment and not setup.copies else None
+    truth = Truth(setup, final)
+    deliveries = list(result.log)
+    for agent in (None, *setup.problem.agents):
+        view = ObserverView("all") if agent is None else ObserverView("", (agent,))
+        sees = view.sees(setup.nodes)
+        nodes = tuple(n for n, owner in setup.nodes.items() if agent in (None, owner))
+        reader = make_reader(cls, setup, nodes)
+        assert reader is not None, f"{name} has no disclosure reader"
+        for delivery in deliveries:
+            if sees is not None and not sees(delivery):
+                continue
+            statements = list(reader.read(delivery))
+            assert not uncovered(delivery, statements), (agent, delivery)
+            for statement in statements:
+                assert truth.holds(statement), (agent, delivery, statement)
+
+
+@pytest.mark.parametrize("start", range(0, PROBLEMS, CHUNK))
+@pytest.mark.parametrize("name", sorted(COMPLETE))
+def test_optimal_verified_and_truthful(name: str, start: int) -> None:
+    cls = COMPLETE[name]
+    for i in range(start, min(start + CHUNK, PROBLEMS)):
+        given = problem(i)
+        optimum = brute_force(given)
+        options = dict(options_of(name, cls, i))
+        network = NETWORKS[i % len(NETWORKS)]
+        where = f"{name} on problem {i}, {network}, {options}"
+        result = simulate(given, name, seed=i, network=network, max_messages=300_000, **options)
+        check_optimal(result, optimum, where, given.tolerance)
+        if i % 4 == 0:
+            replayed = replay(result.log, verify=True)
+            assert replayed.verified, (where, replayed.first_difference)
+        if i % 4 == 1:
+            check_statements(result, cls, given, name, options)
+        if i % 10 == 2:
+            other = simulate(twin(given), name, seed=i, network=network, max_messages=300_000, **options)
+            check_optimal(other, -optimum, f"twin of {where}", given.tolerance)
