@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from agentsim.record.replay import replay
     from agentsim.runtime.agent import Agent
     from agentsim.runtime.delivery import Delivery
-    from agentsim.runtime.kernel import AgentFailure, Alter, Delay, Drop, ObserverFailure
+    from agentsim.runtime.kernel import AgentFailure, ObserverFailure
     from agentsim.runtime.messages import Envelope, message
     from agentsim.runtime.observer import Observer
     from agentsim.runtime.result import Result
+    from agentsim.runtime.router import Alter, Delay, Drop
     from agentsim.runtime.setup import OrderParams, TreeParams
     from agentsim.runtime.simulate import run, simulate
 
@@ -33,10 +34,11 @@ _HOME = {
     "agentsim.record.replay": ("replay",),
     "agentsim.runtime.agent": ("Agent",),
     "agentsim.runtime.delivery": ("Delivery",),
-    "agentsim.runtime.kernel": ("AgentFailure", "Alter", "Delay", "Drop", "ObserverFailure"),
+    "agentsim.runtime.kernel": ("AgentFailure", "ObserverFailure"),
     "agentsim.runtime.messages": ("Envelope", "message"),
     "agentsim.runtime.observer": ("Observer",),
     "agentsim.runtime.result": ("Result",),
+    "agentsim.runtime.router": ("Alter", "Delay", "Drop"),
     "agentsim.runtime.setup": ("OrderParams", "TreeParams"),
     "agentsim.runtime.simulate": ("run", "simulate"),
 }

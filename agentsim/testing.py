@@ -85,8 +85,8 @@ def random_problem(
                 scope = (i, j) if rng.random() < 0.5 else (j, i)
                 constraints.append(scope)
     if n >= 3 and kind[3] < 0.4:
-        for _ in range(int(rng.integers(1, 3))):
-            constraints.append(tuple(int(i) for i in rng.choice(n, 3, replace=False)))
+        extra = int(rng.integers(1, 3))
+        constraints += [tuple(int(i) for i in rng.choice(n, 3, replace=False)) for _ in range(extra)]
     built = [
         Constraint(f"c{k}", tuple(f"x{i}" for i in scope), table(tuple(sizes[i] for i in scope), hard))
         for k, scope in enumerate(constraints)

@@ -302,7 +302,7 @@ class _Verifier(Kernel):
                 break
         raise ReplayDivergence(self._last_seq, node, "no such external result", f"waits for {label}")
 
-    def _route(self) -> None:
+    def _take_note_of_sends(self) -> None:
         out, self.outbox = self.outbox, []
         for _, n, _, sent_at, src, dst, spec, stamp, payload in out:
             self._pending[src.name, n] = _Emission(dst.name, spec.name, payload, sent_at, stamp)
@@ -320,7 +320,7 @@ class _Verifier(Kernel):
                 host.busy_until = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
                 host.work_mark = host.checks
             self._woken = {}
-        self._route()
+        self._take_note_of_sends()
         self._consume(produced)
         if produced and not (self._partial and self._peek() is None):
             record = produced[0]

@@ -15,7 +15,6 @@ import heapq
 import math
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -24,16 +23,13 @@ from agentsim.errors import RunError
 from agentsim.record.log import BLOCK_SIZE, LogWriter
 from agentsim.runtime.agent import Agent, Timeout
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Codec, Envelope, MessageError, MessageSpec, pack, spec_of
-from agentsim.runtime.network import Channel, Fate, Network
+from agentsim.runtime.messages import Codec, MessageError, spec_of
+from agentsim.runtime.network import Fate, Network
 from agentsim.runtime.port import Abandoned, Activity, Host, Mailbox, Port, Tally
+from agentsim.runtime.router import Entry, Interceptor, Router
 from agentsim.runtime.watchdog import StuckAgent
 
 STEP_LIMIT: Final = 10_000
-_MAX_REPORTED: Final = 1000
-
-Entry = tuple[int, int, int, float, Port, Port, MessageSpec, int, bytes]
-"""A message on its way: (sender's index, send number, copy, sent_at, src, dst, type, stamp, payload)."""
 
 _new = tuple.__new__
 
@@ -61,29 +57,6 @@ class ObserverFailure(RunError):
 
 class Livelock(RunError):
     """Messages that take no time went round for `STEP_LIMIT` steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drop:
-    """An interceptor's verdict: the message never arrives."""
-
-
-@dataclass(frozen=True, slots=True)
-class Delay:
-    """An interceptor's verdict: the message takes this much longer."""
-
-    by: float
-
-
-@dataclass(frozen=True, slots=True)
-class Alter:
-    """An interceptor's verdict: this message arrives instead."""
-
-    message: Any
-
-
-Interceptor = Callable[[Envelope], "Drop | Delay | Alter | None"]
-"""An active adversary on the router: sees each message sent and may drop, delay or alter it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,23 +99,6 @@ class ObserverSlot:
     mailbox: Mailbox
     sees: Callable[[Delivery], bool] | None
     activity: Activity | None = None
-
-
-@dataclass(slots=True)
-class Transport:
-    """What the network did beneath the algorithm, in packets."""
-
-    lost: int = 0
-    duplicated: int = 0
-    retransmitted: int = 0
-    acknowledged: int = 0
-    given_up: int = 0
-    altered: int = 0
-
-    def count(self, kind: str) -> None:
-        """Count one fate."""
-        name = {"dropped": "lost", "packet lost": "lost", "given up": "given_up"}.get(kind, kind)
-        setattr(self, name, getattr(self, name) + 1)
 
 
 @dataclass
@@ -188,7 +144,6 @@ class Kernel:
         self.recording: list[Port] = []
         self.values: list[tuple[float, str, int]] = []
         """Every change of value: (time, node, domain index)."""
-        self.transport = Transport()
         self.deadlock: Deadlock | None = None
         self.failure: BaseException | None = None
         self.limit: str | None = None
@@ -205,19 +160,13 @@ class Kernel:
         self._max_time = self.limits.max_time if self.limits.max_time is not None else sys.float_info.max
         self.simple_time = not self.check_cost and self.realtime is None
         self.plain_sends = self.simple_time
-        self._constant = self.network.constant if self.simple_time and not self.interceptors else None
+        self.router = Router(self.network, self.seed, self.writer, self.interceptors, steady=self.simple_time)
         self._close_always = bool(self.check_cost)
-        self._heap: list[tuple[float, Entry]] = []
-        self._bulk: deque[tuple[float, list[Entry]]] = deque()
-        """With one constant latency whole instants travel together and stay in order: no heap is needed."""
-        self._next_step: list[Entry] = []
         self._timers: list[tuple[float, int, Activity, Timeout | None]] = []
         self._timer_count = 0
         self._controls: list[tuple[float, int, str]] = []
-        self._channels: dict[int, Channel] = {}
         self._feed: list[Delivery] | None = None
         self._observing = False
-        self._lost: list[tuple[float, str, str, str, int, str]] = []
         self._woken: dict[Host, None] = {}
         self._wall_start = 0.0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -328,12 +277,8 @@ class Kernel:
         return own + [slot.activity for slot in self.observers if slot.activity is not None]
 
     def _record_undelivered(self) -> None:
-        left = [*self.outbox, *self._next_step]
-        left.extend(entry for _, entry in self._heap)
-        for _, entries in self._bulk:
-            left.extend(entries)
-        left.sort()
-        for _, n, copy, _, src, dst, spec, _, payload in left:
+        self.router.next_step += self.outbox  # sent in an instant that was never closed
+        for _, n, copy, _, src, dst, spec, _, payload in self.router.undelivered():
             self.writer.add(("fate", "undelivered", self.now, src.name, dst.name, spec.name, n, copy, "end", payload))
 
     def activity_ended(self, activity: Activity) -> None:
@@ -425,93 +370,6 @@ class Kernel:
         assert self.realtime is not None
         return (time.monotonic() - self._wall_start) / self.realtime if self.realtime else self.now
 
-    def _route(self) -> None:
-        """Hand what was sent in this instant to the network."""
-        out, self.outbox = self.outbox, []
-        if self._constant is not None:
-            if self._constant == 0:
-                self._next_step.extend(out)
-            else:
-                self._bulk.append((self.now + self._constant, out))
-            return
-        if len(out) > 1:
-            out.sort()
-        network, channels, plain, count = self.network, self._channels, self.network.plain, len(self.ports)
-        held_back: dict[tuple[int, int], float] = {}
-        if self.interceptors:
-            out = self._intercept(out, held_back)
-        for entry in out:
-            index, _, _, sent_at, src, dst, _, _, _ = entry
-            if src.host is dst.host:
-                self._schedule(sent_at + network.local_delay, entry)
-                continue
-            channel = channels.get(index * count + dst._index)
-            if channel is None:
-                channel = network.channel(self.seed, src.name, dst.name, src.host.name)
-                channels[index * count + dst._index] = channel
-            if held_back:
-                sent_at += held_back.get((index, entry[1]), 0.0)
-            if plain:
-                delays = channel.delays
-                due = sent_at + (delays.pop() if delays else network.latency(channel))
-                if due < channel.last:
-                    due = channel.last
-                channel.last = due
-                if due > self.now:
-                    heapq.heappush(self._heap, (due, entry))
-                else:
-                    self._next_step.append(entry)
-                continue
-            arrivals, fates = network.transmit(channel, sent_at, src.host.name, dst.host.name)
-            for fate in fates:
-                self._fate(entry, fate)
-            for due, copy in arrivals:
-                self._schedule(due, (entry[0], entry[1], copy, *entry[3:]))
-
-    def _schedule(self, due: float, entry: Entry) -> None:
-        if due > self.now:
-            heapq.heappush(self._heap, (due, entry))
-        else:
-            self._next_step.append(entry)
-
-    def _fate(self, entry: Entry, fate: Fate) -> None:
-        _, n, _, _, src, dst, spec, _, payload = entry
-        self.transport.count(fate.kind)
-        if fate.kind in ("dropped", "given up") and len(self._lost) < _MAX_REPORTED:
-            self._lost.append((fate.time, src.name, dst.name, spec.name, n, fate.reason))
-        kept = payload if fate.kind in ("dropped", "given up", "altered") else None
-        self.writer.add(("fate", fate.kind, fate.time, src.name, dst.name, spec.name, n, fate.copy, fate.reason, kept))
-
-    def _intercept(self, out: list[Entry], held_back: dict[tuple[int, int], float]) -> list[Entry]:
-        """Ask the interceptors; messages between nodes of one agent are not on the network and pass unseen."""
-        kept: list[Entry] = []
-        for entry in out:
-            index, n, copy, sent_at, src, dst, spec, stamp, payload = entry
-            arrives = True
-            if src.host is dst.host:
-                kept.append(entry)
-                continue
-            for interceptor in self.interceptors:
-                envelope = Envelope(sent_at, src.name, dst.name, spec.name, n, spec.decode(payload))
-                verdict = interceptor(envelope)
-                name = type(interceptor).__name__ if not hasattr(interceptor, "__name__") else interceptor.__name__
-                if isinstance(verdict, Drop):
-                    self._fate(entry, Fate("dropped", sent_at, 0, name))
-                    arrives = False
-                    break
-                if isinstance(verdict, Delay):
-                    held_back[index, n] = held_back.get((index, n), 0.0) + max(0.0, verdict.by)
-                elif isinstance(verdict, Alter):
-                    self._fate(
-                        (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("altered", sent_at, 0, name)
-                    )
-                    spec, payload = spec_of(type(verdict.message)), pack(verdict.message)
-                elif verdict is not None:
-                    raise TypeError(f"interceptor {name} returned {verdict!r}, not Drop, Delay, Alter or None")
-            if arrives:
-                kept.append((index, n, copy, sent_at, src, dst, spec, stamp, payload))
-        return kept
-
     # Time ------------------------------------------------------------------------------------------------------
 
     def add_timer(self, when: float, activity: Activity, scope: Timeout | None) -> None:
@@ -558,7 +416,8 @@ class Kernel:
                 host.work_mark = host.checks
             self._woken = {}
         if self.outbox:
-            self._route()
+            out, self.outbox = self.outbox, []
+            self.router.route(out, self.now)
 
     def _hand_out(self) -> bool:
         """Give observers what was delivered; tell whether any of them woke."""
@@ -582,12 +441,13 @@ class Kernel:
         if self.seq >= self._max_messages:
             self.finish("max_messages")
             return False
-        heap, bulk = self._heap, self._bulk
-        if self._next_step:
+        router = self.router
+        heap, bulk = router.heap, router.bulk
+        if router.next_step:
             self.step += 1
             if self.step > STEP_LIMIT:
                 raise Livelock(f"{STEP_LIMIT} steps at time {self.now:g}: messages that take no time go round for ever")
-            batch, self._next_step = self._next_step, []
+            batch, router.next_step = router.next_step, []
         else:
             when = heap[0][0] if heap else math.inf
             if bulk and bulk[0][0] < when:
@@ -651,7 +511,7 @@ class Kernel:
         """Log and hand over one instant's messages."""
         if len(batch) > 1:
             batch.sort()
-        now, step, seq = self.now, self.step, self.seq
+        now, step, seq, router = self.now, self.step, self.seq, self.router
         writer = self.writer
         buffer, write = writer.buffer, writer.pack
         feed, check_cost = self._feed, self.check_cost
@@ -659,11 +519,11 @@ class Kernel:
             host = dst.host
             if check_cost:
                 if host.busy_until > now:
-                    self._schedule(host.busy_until, (index, n, copy, sent_at, src, dst, spec, stamp, payload))
+                    router.schedule(host.busy_until, (index, n, copy, sent_at, src, dst, spec, stamp, payload), now)
                     continue
                 self._woken[host] = None
             if host.crashed:
-                self._fate(
+                router.fate(
                     (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("dropped", now, copy, "crash")
                 )
                 continue
@@ -735,8 +595,8 @@ class Kernel:
                     break
             if port.host.crashed and not port.finished:
                 waiting[port.name] = "nothing: it has crashed"
-        lost = tuple(record for record in self._lost if record[2] in waiting)
-        self.deadlock = Deadlock(waiting, lost or tuple(self._lost))
+        lost = tuple(record for record in self.router.lost if record[2] in waiting)
+        self.deadlock = Deadlock(waiting, lost or tuple(self.router.lost))
         self.finish("deadlock")
 
 

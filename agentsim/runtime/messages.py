@@ -39,6 +39,8 @@ Context = Mapping[str, int]
 
 MAX_ARRAY_CELLS: Final = 1 << 28
 _ARRAY_EXT: Final = 1
+_MAX_KNOWN: Final = 4096
+_MAX_KNOWN_SIZE: Final = 256
 _DTYPES: Final = {t: np.dtype(t) for t in ("<i8", "<f8", "<i4", "<f4", "<i2", "<u2", "|u1", "|i1", "|b1", "<u4", "<u8")}
 
 
@@ -243,12 +245,19 @@ class MessageSpec:
         self._field_types: list[_FieldType] | None = None
         # By the types of a message's values: the checks left to do. Few combinations occur in a run.
         self._plans: dict[tuple[type, ...], tuple[tuple[int, _Check], ...]] = {}
+        self._known: dict[bytes, Any] = {}
         self._last_types: list[type] = []
         self._same_types = _SAME_TYPES.get(len(self.fields), _same_types)
         self._last_plan: tuple[tuple[int, _Check], ...] = ()
 
     def decode(self, payload: bytes) -> Any:
-        """Return the message in `payload`; MessageError if it does not fit the declaration."""
+        """Return the message in `payload`; MessageError if it does not fit the declaration.
+
+        Messages are immutable, so equal payloads may share one: search algorithms repeat themselves a great deal.
+        """
+        known = self._known.get(payload)
+        if known is not None:
+            return known
         try:
             values = _unpackb(payload)
         except Exception:
@@ -260,7 +269,10 @@ class MessageSpec:
             wrong = check(values[i])
             if wrong is not None:
                 raise MessageError(wrong, self.fields[i])
-        return _new(self.cls, values)
+        message = _new(self.cls, values)
+        if len(self._known) < _MAX_KNOWN and len(payload) <= _MAX_KNOWN_SIZE:
+            self._known[payload] = message
+        return message
 
     def _choose_plan(self, values: Any) -> None:
         if type(values) is not tuple:

@@ -160,7 +160,8 @@ class Network:
                 slow[_known(part, who, known)] = _number(part, factor, 0.0, math.inf)
             else:
                 raise UserError(
-                    f"network {part}: unknown modifier; known are loss, duplicate, reorder, partition, crash, slow, reliable"
+                    f"network {part}: unknown modifier; "
+                    "known are loss, duplicate, reorder, partition, crash, slow and reliable"
                 )
         return cls(spec=spec, partitions=tuple(partitions), crashes=tuple(crashes), slow=slow, **settings)
 

@@ -317,8 +317,8 @@ class Setup:
             for constraint in own:
                 if constraint.name not in known:
                     raise SolverRefusal(
-                        f"constraint {constraint.name} is known to {self.problem.constraints[constraint.name].known_to}, "
-                        f"but {node}'s agent {self.nodes[node]} would have to evaluate it: give the constraint an owner"
+                        f"constraint {constraint.name} is not known to all agents of its scope, but "
+                        f" {node}'s agent {self.nodes[node]} would have to evaluate it: give the constraint an owner"
                     )
 
     def offset_at(self, node: str) -> Cost:

@@ -48,7 +48,9 @@ def options_of(name: str, cls: type[Agent], i: int) -> Iterator[tuple[str, Any]]
 
 
 def problem(i: int) -> Problem:
-    return random_problem(np.random.default_rng([20, i]), max_variables=6 if i % 3 else 5)
+    """Mostly small problems, for plain ADOPT takes long on a few of the larger ones; every tenth is larger."""
+    rng = np.random.default_rng([20, i])
+    return random_problem(rng, max_variables=6, max_cells=150) if i % 10 == 0 else random_problem(rng, max_cells=48)
 
 
 def check_optimal(result: Result, optimum: float, where: str, tolerance: float) -> None:
@@ -97,7 +99,7 @@ def test_optimal_verified_and_truthful(name: str, start: int) -> None:
         if i % 4 == 0:
             replayed = replay(result.log, verify=True)
             assert replayed.verified, (where, replayed.first_difference)
-        if i % 4 == 1:
+        if i % 8 == 1:
             check_statements(result, cls, given, name, options)
         if i % 10 == 2:
             other = simulate(twin(given), name, seed=i, network=network, max_messages=300_000, **options)

@@ -1,0 +1,190 @@
+"""The router: what happens to messages between sending and delivery.
+
+It decides when each message arrives (the network's latency, FIFO per ordered pair), what goes wrong with it, and asks
+the interceptors. Routing happens when an instant closes, in the order of (sender's index, send number), so that
+random draws and interceptors see the same order whatever task ran first.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from agentsim.record.log import LogWriter
+from agentsim.runtime.messages import Envelope, MessageSpec, pack, spec_of
+from agentsim.runtime.network import Channel, Fate, Network
+from agentsim.runtime.port import Port
+
+_MAX_REPORTED: Final = 1000
+
+Entry = tuple[int, int, int, float, Port, Port, MessageSpec, int, bytes]
+"""A message on its way: (sender's index, send number, copy, sent_at, src, dst, type, stamp, payload)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """An interceptor's verdict: the message never arrives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """An interceptor's verdict: the message takes this much longer."""
+
+    by: float
+
+
+@dataclass(frozen=True, slots=True)
+class Alter:
+    """An interceptor's verdict: this message arrives instead."""
+
+    message: Any
+
+
+Interceptor = Callable[[Envelope], "Drop | Delay | Alter | None"]
+"""An active adversary on the router: sees each message sent and may drop, delay or alter it."""
+
+
+@dataclass(slots=True)
+class Transport:
+    """What the network did beneath the algorithm, in packets."""
+
+    lost: int = 0
+    duplicated: int = 0
+    retransmitted: int = 0
+    acknowledged: int = 0
+    given_up: int = 0
+    altered: int = 0
+
+    def count(self, kind: str) -> None:
+        """Count one fate."""
+        name = {"dropped": "lost", "packet lost": "lost", "given up": "given_up"}.get(kind, kind)
+        setattr(self, name, getattr(self, name) + 1)
+
+
+class Router:
+    """Carries messages of one run.
+
+    Args:
+        network: latency and faults.
+        seed: of the network's random streams.
+        writer: where fates are recorded.
+        interceptors: active adversaries.
+        steady: whether every message leaves at the instant's own time (no `check_cost`, no real time).
+    """
+
+    def __init__(
+        self, network: Network, seed: int, writer: LogWriter, interceptors: tuple[Interceptor, ...], *, steady: bool
+    ) -> None:
+        self._network = network
+        self._seed = seed
+        self._writer = writer
+        self._interceptors = interceptors
+        self._constant = network.constant if steady and not interceptors else None
+        self._plain = network.plain
+        self._channels: dict[tuple[int, int], Channel] = {}
+        self.heap: list[tuple[float, Entry]] = []
+        self.bulk: deque[tuple[float, list[Entry]]] = deque()
+        """With one constant latency whole instants travel together and stay in order: no heap is needed."""
+        self.next_step: list[Entry] = []
+        """Messages that take no time: due at the next step of the same time."""
+        self.transport = Transport()
+        self.lost: list[tuple[float, str, str, str, int, str]] = []
+        """Lost messages, the first thousand: (time, src, dst, type, n, reason)."""
+
+    def route(self, out: list[Entry], now: float) -> None:
+        """Take what was sent in the instant that closes at `now`."""
+        if self._constant is not None:
+            if self._constant == 0:
+                self.next_step.extend(out)
+            else:
+                self.bulk.append((now + self._constant, out))
+            return
+        if len(out) > 1:
+            out.sort()
+        network, channels, plain = self._network, self._channels, self._plain
+        held_back: dict[tuple[int, int], float] = {}
+        if self._interceptors:
+            out = self._intercept(out, held_back)
+        for entry in out:
+            index, _, _, sent_at, src, dst, _, _, _ = entry
+            if src.host is dst.host:
+                self.schedule(sent_at + network.local_delay, entry, now)
+                continue
+            channel = channels.get((index, dst._index))
+            if channel is None:
+                channel = network.channel(self._seed, src.name, dst.name, src.host.name)
+                channels[index, dst._index] = channel
+            if held_back:
+                sent_at += held_back.get((index, entry[1]), 0.0)
+            if plain:
+                delays = channel.delays
+                due = sent_at + (delays.pop() if delays else network.latency(channel))
+                if due < channel.last:
+                    due = channel.last
+                channel.last = due
+                if due > now:
+                    heapq.heappush(self.heap, (due, entry))
+                else:
+                    self.next_step.append(entry)
+                continue
+            arrivals, fates = network.transmit(channel, sent_at, src.host.name, dst.host.name)
+            for fate in fates:
+                self.fate(entry, fate)
+            for due, copy in arrivals:
+                self.schedule(due, (entry[0], entry[1], copy, *entry[3:]), now)
+
+    def schedule(self, due: float, entry: Entry, now: float) -> None:
+        """Have a message delivered at `due`, or at the next step if that is not later than `now`."""
+        if due > now:
+            heapq.heappush(self.heap, (due, entry))
+        else:
+            self.next_step.append(entry)
+
+    def fate(self, entry: Entry, fate: Fate) -> None:
+        """Record what happened to a message other than being delivered."""
+        _, n, _, _, src, dst, spec, _, payload = entry
+        self.transport.count(fate.kind)
+        if fate.kind in ("dropped", "given up") and len(self.lost) < _MAX_REPORTED:
+            self.lost.append((fate.time, src.name, dst.name, spec.name, n, fate.reason))
+        kept = payload if fate.kind in ("dropped", "given up", "altered") else None
+        self._writer.add(("fate", fate.kind, fate.time, src.name, dst.name, spec.name, n, fate.copy, fate.reason, kept))
+
+    def _intercept(self, out: list[Entry], held_back: dict[tuple[int, int], float]) -> list[Entry]:
+        """Ask the interceptors; messages between nodes of one agent are not on the network and pass unseen."""
+        kept: list[Entry] = []
+        for entry in out:
+            index, n, copy, sent_at, src, dst, spec, stamp, payload = entry
+            arrives = True
+            if src.host is dst.host:
+                kept.append(entry)
+                continue
+            for interceptor in self._interceptors:
+                envelope = Envelope(sent_at, src.name, dst.name, spec.name, n, spec.decode(payload))
+                verdict = interceptor(envelope)
+                name = type(interceptor).__name__ if not hasattr(interceptor, "__name__") else interceptor.__name__
+                if isinstance(verdict, Drop):
+                    self.fate(entry, Fate("dropped", sent_at, 0, name))
+                    arrives = False
+                    break
+                if isinstance(verdict, Delay):
+                    held_back[index, n] = held_back.get((index, n), 0.0) + max(0.0, verdict.by)
+                elif isinstance(verdict, Alter):
+                    self.fate(
+                        (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("altered", sent_at, 0, name)
+                    )
+                    spec, payload = spec_of(type(verdict.message)), pack(verdict.message)
+                elif verdict is not None:
+                    raise TypeError(f"interceptor {name} returned {verdict!r}, not Drop, Delay, Alter or None")
+            if arrives:
+                kept.append((index, n, copy, sent_at, src, dst, spec, stamp, payload))
+        return kept
+
+    def undelivered(self) -> list[Entry]:
+        """Return what is still on its way, in the total order."""
+        left = [*self.next_step, *(entry for _, entry in self.heap)]
+        for _, entries in self.bulk:
+            left.extend(entries)
+        return sorted(left, key=lambda entry: entry[:3])

@@ -1,0 +1,1 @@
+"""The commands of `agentsim`, a module for each group of them."""
