@@ -409,10 +409,13 @@ class _Verifier(Kernel):
             when, step = record[2], record[3]
         elif kind in ("crash", "restart", "wake", "assign", "bound", "external"):
             when, step = record[1], 0
-        elif kind == "fate" and timer == math.inf:
-            raise ReplayDivergence(self._last_seq, record[3], _shown(record[:-1]), "sent nothing")
+        elif kind == "fate":  # of a message that a timer has its agent send, or that nobody sends
+            if timer == math.inf:
+                raise ReplayDivergence(self._last_seq, record[3], _shown(record[:-1]), "sent nothing")
+            when, step = timer, 0
         else:
-            when, step = min(timer, self.now), 0
+            self._ahead.popleft()
+            return True
         if self.realtime is None and timer < when:
             when, step = timer, 0
         self.now, self.step = when, step

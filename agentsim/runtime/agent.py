@@ -171,7 +171,7 @@ class Agent:
     * `place`: "tree", "order" or None, what it is told of its place among the others;
     * `tree_choice`: which tree it gets when neither root nor order is given;
     * `costs`: "nonnegative" (complete search: shifted by the offsets in the log's header) or "signed";
-    * `complete`: whether a run that ends by itself has proved its assignment optimal;
+    * `complete`: whether it finds the optimum (see `is_exact` for parameters that give this up);
     * `reader`: its disclosure reader, or None (reported as `not analysed`);
     * `refuse`: a class method that may raise `SolverRefusal` before the run.
 
@@ -214,16 +214,23 @@ class Agent:
         return (*cls.messages, *DFS_MESSAGES)
 
     @classmethod
+    def is_exact(cls, params: Any) -> bool:
+        """Tell whether a run with these parameters that ends by itself has proved its assignment optimal."""
+        return cls.complete
+
+    @classmethod
     def refuse(cls, setup: Setup) -> None:
         """Raise `SolverRefusal` if the solver cannot do this; the default takes everything."""
 
     async def find_place_then_run(self) -> None:
         """Find its place in the tree by messages, then run; what the kernel starts with tree=messages."""
-        from agentsim.runtime.dfs import find_place
+        from agentsim.runtime.dfs import DFS_MESSAGES, find_place
 
         place = await find_place(self, self.view.number)
         self.view = replace(self.view, place=place)
         self.port.place(place.encode())
+        for late in DFS_MESSAGES:  # copies that the network made
+            self._handlers.setdefault(late, lambda sender, message: None)
         await self.run()
 
     # The handler style -----------------------------------------------------------------------------------------

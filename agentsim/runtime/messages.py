@@ -70,7 +70,7 @@ def encode_array(value: object) -> msgpack.ExtType:
     if code not in _DTYPES:
         raise TypeError(f"an array of {array.dtype} cannot travel")
     head = cast(bytes, msgpack.packb((code, array.shape)))
-    return msgpack.ExtType(_ARRAY_EXT, head + array.tobytes())
+    return msgpack.ExtType(_ARRAY_EXT, b"".join((head, np.ascontiguousarray(array).data)))
 
 
 def decode_array(code: int, data: bytes) -> Array:

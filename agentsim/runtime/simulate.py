@@ -199,7 +199,8 @@ async def run(
             except StuckAgent as stuck:
                 kernel.stuck(stuck)
         wall = time.perf_counter() - begun
-        return _conclude(kernel, setup, cls, name, seed, slots, wall, startup)
+        honest = not replaced and not interceptors  # with an adversary about, nothing is proved
+        return _conclude(kernel, setup, cls, name, seed, slots, wall, startup, honest)
     finally:
         writer.close()
 
@@ -355,6 +356,7 @@ def _conclude(
     observers: list[Observer],
     wall: float,
     startup: float,
+    honest: bool,
 ) -> Result:
     failure = kernel.failure
     findings: dict[str, Any] = {}
@@ -364,7 +366,7 @@ def _conclude(
         except ObserverFailure as error:
             failure = error
     problem = setup.original
-    status = _status(kernel, cls, failure)
+    status = _status(kernel, cls.is_exact(setup.params) and honest, failure)
     final = {name: kernel.ports[name]._assigned for name in problem.variables}
     indices = {n: v for n, v in final.items() if v is not None}
     if status in ("timeout", "interrupted", "deadlock", "error", "abandoned"):
@@ -446,7 +448,7 @@ def _conclude(
     return result
 
 
-def _status(kernel: Kernel, cls: type[Agent], failure: BaseException | None) -> str:
+def _status(kernel: Kernel, exact: bool, failure: BaseException | None) -> str:
     if failure is not None:
         return "error"
     if kernel.abandoned is not None:
@@ -457,7 +459,7 @@ def _status(kernel: Kernel, cls: type[Agent], failure: BaseException | None) -> 
         return "interrupted"
     if kernel.limit is not None:
         return "timeout"
-    return "optimal" if cls.complete else "finished"
+    return "optimal" if exact else "finished"
 
 
 def _bound(kernel: Kernel, setup: Setup) -> Cost | None:

@@ -14,10 +14,10 @@ from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
 from agentsim.errors import UserError
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.router import Alter, Delay
 from agentsim.runtime.messages import Envelope
 from agentsim.runtime.observer import Observer
 from agentsim.runtime.result import Result
+from agentsim.runtime.router import Alter, Delay
 from agentsim.runtime.setup import prepare
 from agentsim.runtime.statements import ValueIs, uncovered
 from agentsim.testing import Truth, brute_force, random_problem
