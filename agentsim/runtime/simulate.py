@@ -377,9 +377,11 @@ def _conclude(
         evaluation = problem.evaluate_indices(indices)
         cost, violations = evaluation.cost, evaluation.violations
     bound = _bound(kernel, setup)
-    if status == "optimal":
-        if violations or bound == (math.inf if setup.sense > 0 else -math.inf):
-            status, bound = "infeasible", bound if violations is None else cost
+    if status in ("optimal", "finished") and bound == (math.inf if setup.sense > 0 else -math.inf):
+        status = "infeasible"
+    elif status == "optimal":
+        if violations:
+            status, bound = "infeasible", cost
         elif cost is None:
             missing = [n for n, v in final.items() if v is None]
             failure = failure or RunError(f"solver {solver_name} ended without a value for {', '.join(missing[:5])}")

@@ -35,16 +35,16 @@ def replay(log: str, observe: tuple[str, ...], verify: bool, as_json: bool) -> i
     failure: Exception | None = None
     with Progress(f"{'verifying' if verify else 'replaying'} {log}"):
         opened = open_log(log)
-        cut: str | None = None
+        broken: dict[str, str] | None = None
         try:
             if opened.header is None:
-                cut = "the log ends within its header"
-        except LogDamaged:
-            pass  # told below, in the result
-        if cut is not None:
-            result = ReplayResult(
-                {}, False if verify else None, False, {"cut": cut} if verify else None, 0, notes=(cut,)
-            )
+                broken = {"cut": "the log ends within its header"}
+        except LogDamaged as error:
+            broken = {"damaged": str(error)}
+        if broken is not None:
+            difference, damaged = broken if verify else None, broken.get("damaged")
+            notes = tuple(broken.values())
+            result = ReplayResult({}, False if verify else None, False, difference, 0, damaged=damaged, notes=notes)
         else:
             try:
                 result = replay_log(opened, observers=observe, verify=verify)
@@ -56,7 +56,7 @@ def replay(log: str, observe: tuple[str, ...], verify: bool, as_json: bool) -> i
     elif result.verified is False:
         complain(_difference(log, result))
     elif result.damaged is not None:
-        complain(f"{result.damaged}; the {result.deliveries} deliveries before that were replayed")
+        complain(f"{result.damaged}; {result.deliveries or 'no'} deliveries before that were replayed")
     if as_json:
         shown = result.to_json()
         print_json({**shown, "error": str(failure)} if failure is not None else shown)
@@ -69,16 +69,14 @@ def replay(log: str, observe: tuple[str, ...], verify: bool, as_json: bool) -> i
 
 def _difference(log: str, result: ReplayResult) -> str:
     found: Mapping[str, Any] = result.first_difference or {}
-    verified = (
-        f"{result.deliveries} deliveries were verified before that" if result.deliveries else "nothing was verified"
-    )
+    count = f"{result.deliveries or 'no'} deliveries were verified"
     if "damaged" in found:
-        return f"{found['damaged']}; {verified}"
+        return f"{found['damaged']}; {count} before that"
     if "cut" in found:
-        return f"{log}: cut off: {found['cut']}; {result.deliveries or 'no'} deliveries were verified"
+        return f"{log}: cut off: {found['cut']}; {count}"
     return (
-        f"{log}: differs at record {found.get('record')}, agent {found.get('agent')}: "
-        f"the log has {found.get('expected')}, the agent {found.get('got')}"
+        f"{log}: differs at record {found.get('record')}, agent {found.get('agent')}: the log has "
+        f"{found.get('expected')}, the agent {found.get('got')}; all before that was verified"
     )
 
 

@@ -474,6 +474,19 @@ def test_a_log_cut_within_its_header(long_log: bytes, tmp_path: Path) -> None:
         assert "no deliveries were verified" in verified.stderr
 
 
+@pytest.mark.parametrize("at", [9, 14, 24, 60])
+def test_a_header_that_is_damaged(long_log: bytes, tmp_path: Path, at: int) -> None:
+    path = tmp_path / "damaged.amlog"
+    path.write_bytes(long_log[:at] + bytes([long_log[at] ^ 16]) + long_log[at + 1 :])
+    for options in ((), ("--verify",)):
+        result = run("replay", path, "--json", *options)
+        assert result.exit_code == 4
+        assert "damaged" in json.loads(result.stdout)["damaged"]
+        assert "no deliveries" in result.stderr
+    inspected = run("inspect", path, "--json")
+    assert (inspected.exit_code, json.loads(inspected.stdout)["header"]) == (0, None)
+
+
 @pytest.mark.parametrize("content", [b"", b"AML", b"something else entirely", b"AMLOG\x00\x63\x00"])
 def test_not_a_log_is_exit_2(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "not.amlog"
