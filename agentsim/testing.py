@@ -148,7 +148,7 @@ class Truth:
             return total == statement.value or abs(total - statement.value) <= tolerance
         if isinstance(statement, CostTable):
             for cell in product(*(range(self._sizes[a]) for a in statement.axes)):
-                context = dict(zip(statement.axes, cell, strict=True))
+                context = {**statement.context, **dict(zip(statement.axes, cell, strict=True))}
                 cost, said = self._cost(statement.parties, statement.rest, context), statement.values[cell].item()
                 if cost != said and not abs(cost - said) <= tolerance:
                     return False

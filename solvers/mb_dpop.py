@@ -69,9 +69,6 @@ SHARE: Final = 64
 BOUND_CELLS: Final = 1 << 16
 """Most cells of a table of lower bounds."""
 
-READER_CELLS: Final = 4096
-"""The reader makes statements cell by cell up to this size."""
-
 
 @message("UTIL")
 class Util(NamedTuple):
@@ -468,15 +465,10 @@ class MbDpopReader:
 
     def _util(self, sender: str, util: Util) -> Iterator[Statement]:
         fields = ("context", "axes", "table")
-        if not util.context:
-            offset = self._context.offset((sender,), "subtree")
-            yield CostTable("subtree-table", fields, (sender,), "subtree", util.axes, util.table, offset)
-        elif util.table.size > READER_CELLS:
-            yield Unanalysed("the subtree's cost under a context, in a table too large to go through", fields)
-        else:
-            for cell in np.ndindex(util.table.shape):
-                context = {**util.context, **dict(zip(util.axes, cell, strict=True))}
-                yield self._bound("subtree-table", fields, sender, context, "==", util.table[cell].item())
+        offset = self._context.offset((sender,), "subtree")
+        yield CostTable(
+            "subtree-table", fields, (sender,), "subtree", util.axes, util.table, offset, context=util.context
+        )
 
     def _bound(
         self, label: str, fields: tuple[str, ...], sender: str, context: Context, relation: Relation, cost: Cost

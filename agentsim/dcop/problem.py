@@ -16,12 +16,15 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from agentsim.errors import ProblemError
+
+if TYPE_CHECKING:
+    import networkx
 
 Value = int | float | str | bool
 Cost = int | float
@@ -330,6 +333,19 @@ class Problem:
             for a, b in combinations(c.scope, 2):
                 graph[a].add(b)
                 graph[b].add(a)
+        return graph
+
+    def to_networkx(self) -> networkx.Graph:
+        """Return the constraint graph for networkx: a node per variable (agent, size), an edge per pair (names)."""
+        import networkx
+
+        graph = networkx.Graph(name=self.name)
+        for v in self.variables.values():
+            graph.add_node(v.name, agent=v.agent, size=v.size)
+        for c in self.constraints.values():
+            for a, b in combinations(c.scope, 2):
+                names = graph.edges[a, b]["constraints"] if graph.has_edge(a, b) else ()
+                graph.add_edge(a, b, constraints=(*names, c.name))
         return graph
 
     def indices(self, assignment: Assignment) -> dict[str, int]:

@@ -67,13 +67,14 @@ class CostIs(Statement):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CostTable(Statement):
-    """`CostIs` "==" for each cell: the cost of `parties` (and `rest`) by the values of `axes`."""
+    """`CostIs` "==" for each cell: the cost of `parties` (and `rest`) by the values of `axes`, under `context`."""
 
     parties: tuple[str, ...]
     rest: Rest
     axes: tuple[str, ...]
     values: Array
     offset: Cost = 0
+    context: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
