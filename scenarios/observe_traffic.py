@@ -23,7 +23,7 @@ class Traffic(Observer):
 
     def observe(self, delivery: Delivery) -> None:
         """Count one delivery, unless it stays within one agent."""
-        src, dst = self.context.setup.nodes[delivery.src], self.context.setup.nodes[delivery.dst]
+        src, dst = self.context.owner(delivery.src), self.context.owner(delivery.dst)
         if src != dst:
             self.messages[f"{src} > {dst}"] += 1
             self.bytes[f"{src} > {dst}"] += len(delivery.payload)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -320,7 +321,11 @@ class Problem:
             names = {self.variables[v].agent for v in constraint.scope}
         else:
             names = set(constraint.known_to)
-        return tuple(a for a in self.agents if a in names)
+        return tuple(sorted(names, key=self._agent_position.__getitem__))
+
+    @cached_property
+    def _agent_position(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.agents)}
 
     def owned_by(self, agent: str) -> tuple[str, ...]:
         """Return the names of the variables of `agent`, in the problem's order."""

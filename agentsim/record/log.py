@@ -224,30 +224,26 @@ class LogReader:
     def header(self) -> dict[str, Any] | None:
         """The header, or None when the log was cut within it; LogDamaged if it makes no sense."""
         if not self._header_read:
+            self._header = self._read_header()
             self._header_read = True
-            parts: list[bytes] = []
-            ended = False
-            for kind, _, content in self._blocks():
-                if kind != b"H":
-                    ended = True
-                    break
-                parts.append(content)
-            data = b"".join(parts)
-            if data:
-                unpacker = msgpack.Unpacker(max_buffer_size=len(data), ext_hook=msgpack.ExtType)
-                unpacker.feed(data)
-                try:
-                    header = unpacker.unpack()
-                except msgpack.OutOfData:
-                    if ended:
-                        raise LogDamaged(self.name, len(MAGIC) + 2, "header is incomplete") from None
-                    return None
-                except Exception as error:
-                    raise LogDamaged(self.name, len(MAGIC) + 2, f"header: {type(error).__name__}") from None
-                if not isinstance(header, dict):
-                    raise LogDamaged(self.name, len(MAGIC) + 2, "header is not a map")
-                self._header = header
         return self._header
+
+    def _read_header(self) -> dict[str, Any] | None:
+        unpacker = msgpack.Unpacker(max_buffer_size=MAX_BLOCK, ext_hook=msgpack.ExtType)
+        for kind, offset, content in self._blocks():
+            if kind != b"H":
+                raise LogDamaged(self.name, offset, "records begin within the header")
+            unpacker.feed(content)
+            try:
+                header = unpacker.unpack()
+            except msgpack.OutOfData:
+                continue
+            except Exception as error:
+                raise LogDamaged(self.name, offset, f"header: {type(error).__name__}") from None
+            if not isinstance(header, dict):
+                raise LogDamaged(self.name, offset, "header is not a map")
+            return header
+        return None
 
     def records(self) -> Iterator[tuple[Any, ...]]:
         """Yield every record in order, arrays as tuples.

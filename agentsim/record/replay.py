@@ -27,7 +27,7 @@ from agentsim.record.reader import Log
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.kernel import Kernel
-from agentsim.runtime.messages import Codec, MessageError
+from agentsim.runtime.messages import Codec, MessageError, spec_of
 from agentsim.runtime.network import Network
 from agentsim.runtime.observer import Observer
 from agentsim.runtime.result import jsonable
@@ -469,6 +469,17 @@ class _Verifier(Kernel):
             return ReplayDivergence(
                 self._last_seq, src, "nothing", f"sent {emission.type} to {emission.dst} (send {n})"
             )
+        if not self._partial and not self._skipped:
+            own = {spec_of(t).name for t in self._log.solver.messages} if self._log.solver is not None else set()
+            tallies = [t for p in self.ports.values() for t in p._tally.values() if t.spec.name in own]
+            got = {
+                "messages": sum(t.count for t in tallies),
+                "bytes": sum(t.size for t in tallies),
+                "nccc": max((h.clock for h in self.hosts.values()), default=0),
+            }
+            for key, value in got.items():
+                if self._result.get(key) != value:
+                    return ReplayDivergence(self._last_seq, "", f"{key} {self._result.get(key)}", f"made {value}")
         logged = self._result.get("assignment") or {}
         if self._result.get("status") in ("optimal", "finished"):
             for name, value in logged.items():

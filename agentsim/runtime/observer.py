@@ -114,6 +114,10 @@ class ObserverContext:
         owners = self.setup.nodes
         return tuple(n for n, owner in owners.items() if not self.view.agents or owner in self.view.agents)
 
+    def owner(self, node: str) -> str:
+        """Return the agent that owns a node."""
+        return self.setup.nodes[node]
+
     @property
     def views(self) -> dict[str, LocalView]:
         """The viewer's own local views, by node."""

@@ -32,8 +32,10 @@ def find(group: str, name: str) -> Any:
         )
     try:
         return entry.load()
-    except ImportError as error:
-        raise UserError(f"{group.removesuffix('s')} {name} cannot be loaded: {error}") from error
+    except Exception as error:  # whatever a third party's package may raise while it is imported
+        raise UserError(
+            f"{group.removesuffix('s')} {name} cannot be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 def make_params(cls: type[Any] | None, given: Mapping[str, Any], owner: str) -> Any:

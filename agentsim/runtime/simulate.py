@@ -165,6 +165,8 @@ async def run(
     _check_limits(
         timeout=timeout, max_messages=max_messages, max_time=max_time, realtime=realtime, check_cost=check_cost
     )
+    if not 0 <= seed < 2**63:
+        raise UserError(f"seed={seed}: must be from 0 to 2^63-1")
     net = Network.parse(network, problem.agents)
     started = time.perf_counter()
     setup = prepare(problem, cls, name, params)
@@ -376,7 +378,7 @@ def _conclude(
     if len(indices) == len(problem.variables):
         evaluation = problem.evaluate_indices(indices)
         cost, violations = evaluation.cost, evaluation.violations
-    bound = _bound(kernel, setup)
+    bound = _bound(kernel, setup) if honest else None
     if status in ("optimal", "finished") and bound == (math.inf if setup.sense > 0 else -math.inf):
         status = "infeasible"
     elif status == "optimal":

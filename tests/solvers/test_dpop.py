@@ -13,9 +13,9 @@ from agentsim import load, simulate
 from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
 from agentsim.errors import SolverRefusal, UserError
 from agentsim.runtime.kernel import AgentFailure
-from agentsim.runtime.router import Alter
 from agentsim.runtime.messages import Envelope
 from agentsim.runtime.result import Result
+from agentsim.runtime.router import Alter
 from agentsim.runtime.setup import prepare
 from agentsim.runtime.statements import CostTable, ReaderContext, ValueIs, uncovered
 from agentsim.testing import Truth, brute_force, random_problem, twin

@@ -90,7 +90,9 @@ def test_every_kind_of_record_comes_back_as_it_went_in(compress: bool) -> None:
         pytest.importorskip("zstandard")
     reader = LogReader(write(ALL_KINDS, compress=compress))
     assert reader.header == HEADER
-    assert list(reader.records()) == [tuple(tuple(f) if isinstance(f, list) else f for f in r) for r in ALL_KINDS[:-2]] + [
+    assert list(reader.records()) == [
+        tuple(tuple(f) if isinstance(f, list) else f for f in r) for r in ALL_KINDS[:-2]
+    ] + [
         ("finding", 6.0, "observer", {"leak": 0.25, "who": ("x",)}),
         ALL_KINDS[-1],
     ]
@@ -391,7 +393,10 @@ HOSTILE: list[Any] = [
     [1.0, *GOOD[1:]],
     GOOD[:-1],
     [*GOOD, 1],
-    *([*GOOD[:i], wrong, *GOOD[i + 1 :]] for i, wrong in enumerate(["1", "0", None, 0.5, 1, b"y", 3, "1", [], {}, "p"])),
+    *(
+        [*GOOD[:i], wrong, *GOOD[i + 1 :]]
+        for i, wrong in enumerate(["1", "0", None, 0.5, 1, b"y", 3, "1", [], {}, "p"])
+    ),
     ["unheard", 1],
     ["assign"],
     ["assign", 0.0, "x", "1"],

@@ -592,9 +592,7 @@ def test_observe_finds_what_was_found_live(solver: str | type[Agent], network: s
     observers: list[Any] = [
         (cls, {"view": view, "as": f"{cls.name}:{view}"}) for view in VIEWS for cls in (Tally, Moments)
     ]
-    live = simulate(
-        shared_owners(), solver, seed=4, network=network, check_cost=check_cost, observers=observers
-    )
+    live = simulate(shared_owners(), solver, seed=4, network=network, check_cost=check_cost, observers=observers)
     assert all(live.findings[f"tally:{view}"] for view in VIEWS)
     outcome = replay(live.log, observers, solver=None if isinstance(solver, str) else solver)
     assert outcome.verified is None
@@ -763,7 +761,9 @@ def alterer(envelope: Envelope) -> Alter | None:
 
 @pytest.mark.parametrize("network", ["unit", "uniform:1,5", "unit+loss:.1+duplicate:.3", "unit+loss:.3+reliable"])
 @pytest.mark.parametrize(
-    "interceptors", [[dropper], [delayer], [alterer], [delayer, alterer, dropper]], ids=["drop", "delay", "alter", "all"]
+    "interceptors",
+    [[dropper], [delayer], [alterer], [delayer, alterer, dropper]],
+    ids=["drop", "delay", "alter", "all"],
 )
 def test_interceptors_are_not_run_again_and_the_agents_verify(interceptors: list[Any], network: str) -> None:
     for seed in range(5):
@@ -862,7 +862,9 @@ def hostile(records: list[Record], *, verify: bool) -> bool | str | None:
 
 
 @pytest.mark.parametrize("verify", [True, False], ids=["verify", "observe"])
-@pytest.mark.parametrize("record", HOSTILE_RECORDS, ids=lambda r: f"{r[0]} {r[1]} {r[-1] if r[0] == 'fate' else r[2:7]}")
+@pytest.mark.parametrize(
+    "record", HOSTILE_RECORDS, ids=lambda r: f"{r[0]} {r[1]} {r[-1] if r[0] == 'fate' else r[2:7]}"
+)
 def test_a_hostile_record_neither_passes_nor_hangs_nor_crashes(record: Record, verify: bool) -> None:
     records = records_of(a_run())
     for at in (0, DELIVERIES[3]):
@@ -883,7 +885,10 @@ def test_a_hostile_result_neither_hangs_nor_crashes(summary: dict[str, Any]) -> 
 def forgeries() -> Iterator[tuple[str, bytes]]:
     result = a_run()
     for i in range(len(records_of(result)) - 1):
-        yield f"without record {i}", relogged(result.log.header, [r for k, r in enumerate(records_of(result)) if k != i])
+        yield (
+            f"without record {i}",
+            relogged(result.log.header, [r for k, r in enumerate(records_of(result)) if k != i]),
+        )
 
 
 def test_no_record_can_be_left_out() -> None:

@@ -129,8 +129,7 @@ def test_receive_leaves_other_messages_waiting_in_order() -> None:
             self.send("x1", Real(0.5))
         else:
             order.append(await self.receive(Real))
-            for _ in range(3):
-                order.append(await self.receive(Ping, sender="x0"))
+            order.extend([await self.receive(Ping, sender="x0") for _ in range(3)])
         self.assign(0)
 
     simulate(chain(), agent(run))
@@ -408,9 +407,8 @@ def reachable(root: object) -> list[object]:
         stack.extend(vars(thing).values() if hasattr(thing, "__dict__") else [])
         for cls in type(thing).__mro__:
             slots = cls.__dict__.get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
-                if hasattr(thing, name):
-                    stack.append(getattr(thing, name))
+            names = (slots,) if isinstance(slots, str) else slots
+            stack.extend(getattr(thing, name) for name in names if hasattr(thing, name))
     return list(seen.values())
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentsim import Constraint, Domain, Problem, UserError, Variable, simulate
@@ -144,7 +144,6 @@ NAMES = st.text(alphabet=st.sampled_from(':,+|@*=-> "ab') | st.characters(blackl
 
 
 @given(names=st.lists(NAMES, min_size=1, max_size=4), separator=st.sampled_from(":,+|@*="))
-@example(names=["a>b", "c"], separator=">")
 def test_quoted_names_come_back(names: list[str], separator: str) -> None:
     text = separator.join(quote(n) for n in names)
     assert [unquote(part) for part in split_names(text, separator)] == names
