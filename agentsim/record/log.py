@@ -14,7 +14,7 @@ are msgpack arrays. A delivery starts with its sequence number; every other reco
     ["finding", time, observer, object]
     ["external", time, node, label, result]
     ["crash", time, agent] and ["restart", time, agent]
-    ["wake", time]                           in real time: an instant that timers opened
+    ["wake", time, step]                     timers went off, after the deliveries of that instant
     ["abandon", time, node, reason]
     ["result", object]
 
@@ -25,6 +25,7 @@ header is damage and a missing one is a cut. Blocks are cut by size alone, never
 from __future__ import annotations
 
 import io
+import math
 import os
 import struct
 import zlib
@@ -215,10 +216,15 @@ class LogReader:
 
     def _decompress(self, content: bytes, offset: int) -> bytes:
         zstandard = _zstd()
+        most = min(MAX_BLOCK, (1 << 24) + 1024 * len(content))  # a frame may declare any size and mean it
         try:
-            return bytes(zstandard.ZstdDecompressor().decompress(content, max_output_size=MAX_BLOCK))
+            with zstandard.ZstdDecompressor().stream_reader(content) as stream:
+                data = bytes(stream.read(most + 1))
         except zstandard.ZstdError as error:
             raise LogDamaged(self.name, offset, f"not a zstd frame ({error})") from None
+        if len(data) > most:
+            raise LogDamaged(self.name, offset, f"a block of {len(content)} bytes expands to more than {most}")
+        return data
 
     @property
     def header(self) -> dict[str, Any] | None:
@@ -279,9 +285,26 @@ class LogReader:
         shape = _SHAPES["delivery"] if type(head) is int else _SHAPES.get(head) if type(head) is str else None
         if shape is None:
             raise LogDamaged(self.name, offset, f"unknown kind of record {head!r}")
+        kind = "delivery" if type(head) is int else head
         if len(record) != len(shape) or not all(map(isinstance, record, shape)):
-            raise LogDamaged(self.name, offset, f"malformed {'delivery' if type(head) is int else head} record")
+            raise LogDamaged(self.name, offset, f"malformed {kind} record")
+        if kind == "fate" and (record[1] not in FATES or (record[9] is None) == (record[1] in FATES_OF_MESSAGES)):
+            raise LogDamaged(self.name, offset, f"malformed fate {record[1]!r}")
+        if any(not math.isfinite(record[i]) for i in _TIMES.get(kind, ())):
+            raise LogDamaged(self.name, offset, f"{kind} record without a time")
 
+
+FATES_OF_MESSAGES: Final = ("dropped", "given up", "undelivered", "altered")
+"""Fates that keep the payload."""
+
+FATES: Final = (*FATES_OF_MESSAGES, "duplicated", "packet lost", "retransmitted", "acknowledged")
+
+_TIMES: Final[dict[str, tuple[int, ...]]] = {
+    "delivery": (1, 2),
+    "fate": (2,),
+    **dict.fromkeys(("assign", "bound", "finding", "external", "crash", "restart", "wake", "abandon"), (1,)),
+}
+"""Where each kind of record has its times, which must be finite."""
 
 _REAL = (int, float)
 _ANY = object
@@ -295,7 +318,7 @@ _SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "external": (str, _REAL, str, str, _ANY),
     "crash": (str, _REAL, str),
     "restart": (str, _REAL, str),
-    "wake": (str, _REAL),
+    "wake": (str, _REAL, int),
     "abandon": (str, _REAL, str, _ANY),
     "result": (str, dict),
 }

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import heapq
 import math
 import os
@@ -147,11 +148,23 @@ def setup_of(log: Log, cls: type[Agent], header: Mapping[str, Any]) -> Setup:
     """
     try:
         params = dict(header["params"])
-        places = header["places"]
-        header["seed"], header["network"], header["nodes"]
+        places, offsets = header["places"], header["offsets"]
+        published = (dict(offsets["unary"]), dict(offsets["constraints"]))
+        numbers = [header["check_cost"], *published[0].values(), *published[1].values()]
+        sound = (
+            type(header["seed"]) is int
+            and isinstance(header["network"], str)
+            and isinstance(header["replaced"], list)
+            and isinstance(header["nodes"], dict)
+            and (header["realtime"] is None or isinstance(header["realtime"], (int, float)))
+            and all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers)
+        )
     except (KeyError, TypeError, ValueError):
-        raise UserError(f"{log.name}: the header lacks what replay needs") from None
-    return decode_places(prepare(log.problem, cls, str(header.get("solver")), params, places=False), places)
+        sound = False
+    if not sound:
+        raise UserError(f"{log.name}: the header lacks what replay needs, or has it in another form")
+    setup = decode_places(prepare(log.problem, cls, str(header.get("solver")), params, places=False), places)
+    return dataclasses.replace(setup, published_offsets=published) if header.get("redacted") else setup
 
 
 def _in_own_loop(work: Callable[[], Any]) -> Any:
@@ -298,7 +311,7 @@ class _Verifier(Kernel):
             if record[0] == "external" and record[2:4] == (node, label):
                 return record[4]
             self._ahead.append(record)
-            if type(record[0]) is int:
+            if _opens(record):
                 break
         raise ReplayDivergence(self._last_seq, node, "no such external result", f"waits for {label}")
 
@@ -327,16 +340,10 @@ class _Verifier(Kernel):
             raise ReplayDivergence(self._last_seq, _node_of(record), "nothing", f"declared {_shown(record)}")
 
     def _consume(self, produced: deque[tuple[Any, ...]]) -> None:
-        """Account for the log's records up to the next delivery, crash or restart."""
-        while (record := self._peek()) is not None:
-            kind = record[0]
-            if type(kind) is int or kind in ("crash", "restart", "wake"):
-                return
-            if kind in ("assign", "bound", "external") and record[1] > self.now:
-                return  # of a later instant, opened by a timer
-            if kind == "fate" and record[3] not in self._skipped and (record[3], record[6]) not in self._pending:
-                return  # likewise, or never sent: then `_open_instant` finds that out
+        """Account for the log's records up to what opens the next instant."""
+        while (record := self._peek()) is not None and not _opens(record):
             self._ahead.popleft()
+            kind = record[0]
             if kind in ("assign", "bound", "place"):
                 if _node_of(record) in self._skipped:
                     continue
@@ -357,7 +364,7 @@ class _Verifier(Kernel):
             emission = self._pending.get((src, n))
             if emission is not None:
                 emission.copies += 1
-        elif fate in ("dropped", "given up", "undelivered", "altered") and payload is not None:
+        elif fate in ("dropped", "given up", "undelivered", "altered"):
             emission = self._pending.get((src, n))
             self._compare(emission, src, n, dst, type_name, payload, None, None)
             assert emission is not None
@@ -399,44 +406,44 @@ class _Verifier(Kernel):
             )
 
     def _open_instant(self) -> bool:
+        """Open the instant that the log's next record opens: control events, deliveries, timers."""
         record = self._peek()
-        timer = self._timers[0][0] if self._timers else math.inf
         if record is None:  # in a cut log, what timers would do next is not known to have happened
             self.finish(None)
             return False
-        kind = record[0]
-        if type(kind) is int:
-            when, step = record[2], record[3]
-        elif kind in ("crash", "restart", "wake", "assign", "bound", "external"):
-            when, step = record[1], 0
-        elif kind == "fate":  # of a message that a timer has its agent send, or that nobody sends
-            if timer == math.inf:
-                raise ReplayDivergence(self._last_seq, record[3], _shown(record[:-1]), "sent nothing")
-            when, step = timer, 0
-        else:
+        at = _instant_of(record)
+        if at < (self.now, self.step):
+            raise LogDamaged(self._log.name, 0, f"after delivery {self._last_seq} time runs backwards")
+        self.now, self.step = at
+        while (record := self._peek()) is not None and record[0] in ("crash", "restart") and _instant_of(record) == at:
             self._ahead.popleft()
-            return True
-        if self.realtime is None and timer < when:
-            when, step = timer, 0
-        self.now, self.step = when, step
-        while (record := self._peek()) is not None and record[0] in ("crash", "restart", "wake") and record[1] == when:
+            host = self.hosts.get(record[2])
+            if host is None:
+                raise LogDamaged(self._log.name, 0, f"no agent is called {record[2]!r}")
+            (self.crash if record[0] == "crash" else self.restart)(host)
+        while (record := self._peek()) is not None and not self._ends_deliveries(record, at):
             self._ahead.popleft()
-            if record[0] == "crash":
-                self.crash(self.hosts[record[2]])
-            elif record[0] == "restart":
-                self.restart(self.hosts[record[2]])
-        while (record := self._peek()) is not None and type(record[0]) is int:
-            if (record[2], record[3]) != (when, step):
-                break
+            if record[0] == "fate":
+                self._account_fate(record)
+            else:
+                self._redeliver(record)
+        if record is not None and record[0] == "wake" and _instant_of(record) == at:
             self._ahead.popleft()
-            self._redeliver(record)
-        while self._timers and self._timers[0][0] <= self.now:
-            _, _, activity, scope = heapq.heappop(self._timers)
-            self._fire(activity, scope)
+            while self._timers and self._timers[0][0] <= self.now:
+                _, _, activity, scope = heapq.heappop(self._timers)
+                self._fire(activity, scope)
         return True
+
+    def _ends_deliveries(self, record: tuple[Any, ...], at: tuple[float, int]) -> bool:
+        """Tell whether a record stands after an instant's deliveries; among them may be losses to crashed agents."""
+        if record[0] == "fate":
+            return not (record[1] == "dropped" and record[8] == "crash" and (record[3], record[6]) in self._pending)
+        return type(record[0]) is not int or _instant_of(record) != at
 
     def _redeliver(self, record: tuple[Any, ...]) -> None:
         seq, sent_at, _, _, src, dst, type_name, n, _, stamp, payload = record
+        if seq != self._last_seq + 1:
+            raise ReplayDivergence(seq, src, f"delivery {seq} after {self._last_seq}", "sends are numbered one by one")
         self._last_seq = seq
         if src not in self._skipped:
             emission = self._pending.get((src, n))
@@ -480,7 +487,9 @@ class _Verifier(Kernel):
             for key, value in got.items():
                 if self._result.get(key) != value:
                     return ReplayDivergence(self._last_seq, "", f"{key} {self._result.get(key)}", f"made {value}")
-        logged = self._result.get("assignment") or {}
+        logged = self._result.get("assignment")
+        if not isinstance(logged, dict):
+            return ReplayDivergence(self._last_seq, "", f"assignment {logged!r}"[:200], "took values")
         if self._result.get("status") in ("optimal", "finished"):
             for name, value in logged.items():
                 port = self.ports.get(name)
@@ -543,7 +552,7 @@ def _verify(log: Log, setup: Setup, cls: type[Agent], header: Mapping[str, Any],
             "expected": "",
             "got": str(failure),
         }
-    elif not log.whole:
+    elif last is None or last[0] != "result":
         difference = {"cut": f"the log ends after delivery {kernel._last_seq} without a result"}
     notes = []
     if replaced:
@@ -568,6 +577,18 @@ def _last_record(log: Log) -> tuple[Any, ...] | None:
         for record in log.records():
             last = record
     return last
+
+
+def _opens(record: tuple[Any, ...]) -> bool:
+    """Tell whether a record opens an instant."""
+    return type(record[0]) is int or record[0] in ("crash", "restart", "wake")
+
+
+def _instant_of(record: tuple[Any, ...]) -> tuple[float, int]:
+    """Return (time, step) of the instant that a record opens."""
+    if type(record[0]) is int:
+        return record[2], record[3]
+    return record[1], record[2] if record[0] == "wake" else 0
 
 
 def _node_of(record: tuple[Any, ...]) -> str:

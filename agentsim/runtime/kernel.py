@@ -443,10 +443,10 @@ class Kernel:
             return False
         router = self.router
         heap, bulk = router.heap, router.bulk
+        if self.step > STEP_LIMIT:
+            raise Livelock(f"{STEP_LIMIT} steps at time {self.now:g}: messages that take no time go round for ever")
         if router.next_step:
             self.step += 1
-            if self.step > STEP_LIMIT:
-                raise Livelock(f"{STEP_LIMIT} steps at time {self.now:g}: messages that take no time go round for ever")
             batch, router.next_step = router.next_step, []
         else:
             when = heap[0][0] if heap else math.inf
@@ -469,7 +469,8 @@ class Kernel:
                     self._loop.call_later((when - wall) * self.realtime, self._resume)
                     return False
                 when = max(when, wall)
-            self.now, self.step = when, 0
+            self.step = self.step + 1 if when == self.now else 0
+            self.now = when
             if self._controls and self._controls[0][0] <= when:
                 self._control()
             batch = bulk.popleft()[1] if bulk and bulk[0][0] <= when else []
@@ -481,8 +482,7 @@ class Kernel:
         return True
 
     def _fire_timers(self) -> None:
-        if self.realtime is not None:
-            self.writer.add(("wake", self.now))
+        self.writer.add(("wake", self.now, self.step))
         while self._timers and self._timers[0][0] <= self.now:
             _, _, activity, scope = heapq.heappop(self._timers)
             self._fire(activity, scope)

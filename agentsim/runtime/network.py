@@ -26,7 +26,7 @@ from agentsim.errors import UserError
 from agentsim.runtime.streams import Stream
 
 MAX_ATTEMPTS: Final = 40
-_SPECIAL: Final = ':,+|@*="'
+_SPECIAL: Final = ':,+|@*=>"'
 
 
 def split_names(text: str, separator: str) -> list[str]:
@@ -56,6 +56,10 @@ def unquote(text: str) -> str:
 def quote(name: str) -> str:
     """Return a name as it is written in networks, views and options."""
     return f'"{name}"' if any(c in _SPECIAL for c in name) or name != name.strip() else name
+
+
+def _shown(part: str) -> str:
+    return part if part.isprintable() else repr(part)
 
 
 class Partition(NamedTuple):
@@ -149,7 +153,7 @@ class Network:
                 settings[name] = _number(part, text, 0.0, 1.0)
             elif name in ("reorder", "reliable"):
                 if text:
-                    raise UserError(f"network {part}: {name} takes no number")
+                    raise UserError(f"network {_shown(part)}: {name} takes no number")
                 settings[name] = True
             elif name == "partition":
                 partitions.append(_parse_partition(part, text, known))
@@ -160,7 +164,7 @@ class Network:
                 slow[_known(part, who, known)] = _number(part, factor, 0.0, math.inf)
             else:
                 raise UserError(
-                    f"network {part}: unknown modifier; "
+                    f"network {_shown(part)}: unknown modifier; "
                     "known are loss, duplicate, reorder, partition, crash, slow and reliable"
                 )
         return cls(spec=spec, partitions=tuple(partitions), crashes=tuple(crashes), slow=slow, **settings)
@@ -288,14 +292,15 @@ def _parse_model(text: str) -> tuple[str, float, float]:
     if name == "uniform" and len(parts) == 2:
         low, high = _number(text, parts[0], 0.0, math.inf), _number(text, parts[1], 0.0, math.inf)
         if low > high:
-            raise UserError(f"network {text}: {parts[0]} is greater than {parts[1]}")
+            raise UserError(f"network {_shown(text)}: {parts[0]} is greater than {parts[1]}")
         return "uniform", low, high
     if name == "exponential" and len(parts) == 1:
         return "exponential", _number(text, parts[0], 0.0, math.inf), 0.0
     if name == "lognormal" and len(parts) == 2:
         return "lognormal", _number(text, parts[0], -50.0, 50.0), _number(text, parts[1], 0.0, 10.0)
     raise UserError(
-        f"network {text}: must start with unit, constant:S, uniform:LO,HI, exponential:MEAN or lognormal:MU,SIGMA"
+        f"network {_shown(text)}: must start with unit, constant:S, uniform:LO,HI, exponential:MEAN "
+        "or lognormal:MU,SIGMA"
     )
 
 
@@ -303,23 +308,23 @@ def _number(part: str, text: str, low: float, high: float) -> float:
     try:
         value = float(text)
     except ValueError:
-        raise UserError(f"network {part}: {text!r} is not a number") from None
+        raise UserError(f"network {_shown(part)}: {text!r} is not a number") from None
     if not low <= value <= high or value == math.inf:
-        raise UserError(f"network {part}: {text} is out of range")
+        raise UserError(f"network {_shown(part)}: {text} is out of range")
     return value
 
 
 def _split(part: str, text: str, separator: str) -> tuple[str, str]:
     pieces = split_names(text, separator)
     if len(pieces) != 2:
-        raise UserError(f"network {part}: expected one {separator!r}")
+        raise UserError(f"network {_shown(part)}: expected one {separator!r}")
     return pieces[0], pieces[1]
 
 
 def _known(part: str, name: str, known: set[str]) -> str:
     name = unquote(name)
     if name not in known:
-        raise UserError(f"network {part}: no agent is called {name!r}")
+        raise UserError(f"network {_shown(part)}: no agent is called {name!r}")
     return name
 
 
@@ -330,7 +335,7 @@ def _times(part: str, text: str) -> tuple[float, float]:
         return start, math.inf
     end = _number(part, second, 0.0, math.inf)
     if end <= start:
-        raise UserError(f"network {part}: {text} ends before it starts")
+        raise UserError(f"network {_shown(part)}: {text} ends before it starts")
     return start, end
 
 

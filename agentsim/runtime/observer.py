@@ -65,12 +65,12 @@ class ObserverView:
         elif kind == "wire":
             names = [unquote(n) for n in split_names(text, ">")]
             if len(names) != 2:
-                raise UserError(f"view {spec}: a wire is written wire:A>B")
+                raise UserError(f"view {spec!r}: a wire is written wire:A>B")
         else:
-            raise UserError(f"view {spec}: must be agent:NAME, coalition:A+B, wire:A>B or all")
+            raise UserError(f"view {spec!r}: must be agent:NAME, coalition:A+B, wire:A>B or all")
         for name in names:
             if name not in known:
-                raise UserError(f"view {spec}: no agent is called {name!r}")
+                raise UserError(f"view {spec!r}: no agent is called {name!r}")
         if kind == "wire":
             return cls(f"wire:{quote(names[0])}>{quote(names[1])}", (), (names[0], names[1]))
         return cls(f"{kind}:{'+'.join(quote(n) for n in names)}", tuple(dict.fromkeys(names)))

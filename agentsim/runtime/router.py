@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from agentsim.record.log import LogWriter
+from agentsim.record.log import FATES_OF_MESSAGES, LogWriter
 from agentsim.runtime.messages import Envelope, MessageSpec, pack, spec_of
 from agentsim.runtime.network import Channel, Fate, Network
 from agentsim.runtime.port import Port
@@ -149,7 +149,7 @@ class Router:
         self.transport.count(fate.kind)
         if fate.kind in ("dropped", "given up") and len(self.lost) < _MAX_REPORTED:
             self.lost.append((fate.time, src.name, dst.name, spec.name, n, fate.reason))
-        kept = payload if fate.kind in ("dropped", "given up", "altered") else None
+        kept = payload if fate.kind in FATES_OF_MESSAGES else None
         self._writer.add(("fate", fate.kind, fate.time, src.name, dst.name, spec.name, n, fate.copy, fate.reason, kept))
 
     def _intercept(self, out: list[Entry], held_back: dict[tuple[int, int], float]) -> list[Entry]:

@@ -121,6 +121,7 @@ class Setup:
         orders: one total order of variables per component, for solvers that have them.
         tells_place: False when nodes find their place by messages.
         params: the solver's resolved parameters.
+        published_offsets: offsets by unary cost and by constraint, from the header of a log whose costs were left out.
     """
 
     problem: Problem
@@ -132,6 +133,7 @@ class Setup:
     order_places: Mapping[str, OrderPlace] = field(default_factory=dict)
     tells_place: bool = True
     params: Any = None
+    published_offsets: tuple[Mapping[str, Cost], Mapping[str, Cost]] | None = None
 
     @property
     def sense(self) -> int:
@@ -153,6 +155,8 @@ class Setup:
 
     @cached_property
     def _offsets(self) -> tuple[dict[str, Cost], dict[str, Cost], list[str]]:
+        if self.published_offsets is not None:
+            return dict(self.published_offsets[0]), dict(self.published_offsets[1]), []
         unary: dict[str, Cost] = {}
         constraints: dict[str, Cost] = {}
         from_tables: list[str] = []

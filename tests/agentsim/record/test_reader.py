@@ -123,7 +123,7 @@ def test_the_header_says_all_that_replay_needs(path: Path) -> None:
     assert header["params"] == {"root": None, "order": None, "carry": "best"}  # all of them, given or not
     assert header["observers"] == ["seen"]
     assert header["nodes"] == {"a": "a", "b": "b", "c": "c"}
-    assert sorted(sum(header["places"]["orders"], [])) == ["a", "b", "c"]
+    assert sorted(n for order in header["places"]["orders"] for n in order) == ["a", "b", "c"]
     assert {"package", "problem", "offsets", "floors", "replaced", "interceptors", "redacted"} <= set(header)
 
 

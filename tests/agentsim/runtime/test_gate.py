@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any, Literal
 
 import pytest
@@ -36,7 +37,7 @@ def problem(owners: Mapping[str, str] | None = None) -> Problem:
     names = list(owners)
     return Problem.build(
         [Variable(n, d, agent, unary=[2, 0, 1]) for n, agent in owners.items()],
-        [Constraint(x + y, (x, y), [[1, 2, 0]] * 3) for x, y in zip(names, names[1:], strict=False)],
+        [Constraint(x + y, (x, y), [[1, 2, 0]] * 3) for x, y in pairwise(names)],
     )
 
 
@@ -95,7 +96,7 @@ def test_abandoning_ends_the_run_and_the_message_is_nowhere(limit: int) -> None:
     assert [d.n for d in result.log if d.src == "b"] == list(range(1, limit + 1))
     records = list(result.log.records())
     assert not any(r[0] == "fate" and r[3] == "b" and r[6] == refused.n for r in records)
-    assert [r for r in records if r[0] == "abandon"][0][1:3] == (refused.sent_at, "b")
+    assert next(r for r in records if r[0] == "abandon")[1:3] == (refused.sent_at, "b")
     assert records[-1][0] == "result"
     assert records[-1][1]["status"] == "abandoned"
 

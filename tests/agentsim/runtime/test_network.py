@@ -216,7 +216,7 @@ def test_the_part_at_fault_is_named() -> None:
         Network.parse("unit+reorder+loss:2")
     with pytest.raises(UserError, match="no agent is called 'nobody'"):
         Network.parse("unit+crash:nobody@1", AGENTS)
-    with pytest.raises(UserError, match="known are .*partition.*reliable"):
+    with pytest.raises(UserError, match=r"known are .*partition.*reliable"):
         Network.parse("unit+lossy")
 
 
