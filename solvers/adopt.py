@@ -190,6 +190,7 @@ class Adopt(Agent):
     place = "tree"
     costs = "nonnegative"
     complete = True
+    status = "verified"
 
     params: AdoptParams
 

@@ -110,6 +110,7 @@ class AdoptPlus(Agent):
     place = "tree"
     costs = "nonnegative"
     complete = True
+    status = "verified"
 
     params: AdoptPlusParams
 

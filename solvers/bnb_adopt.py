@@ -122,6 +122,7 @@ class BnBAdopt(Agent):
     place = "tree"
     costs = "nonnegative"
     complete = True
+    status = "verified"
 
     params: BnBAdoptParams
 

@@ -74,6 +74,7 @@ class BruteForce(Agent):
     place = "order"
     costs = "signed"
     complete = True
+    status = "verified"
 
     params: BruteForceParams
 

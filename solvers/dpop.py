@@ -79,6 +79,7 @@ class Dpop(Agent):
     tree_choice = "smallest-table"
     costs = "signed"
     complete = True
+    status = "verified"
 
     params: DpopParams
 

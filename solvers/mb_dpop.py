@@ -175,6 +175,7 @@ class MbDpop(Agent):
     tree_choice = "smallest-table"
     costs = "signed"
     complete = True
+    status = "verified"
 
     params: MbDpopParams
 

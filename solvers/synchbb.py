@@ -80,6 +80,7 @@ class SynchBB(Agent):
     place = "order"
     costs = "nonnegative"
     complete = True
+    status = "verified"
 
     params: SynchBBParams
 

@@ -172,6 +172,7 @@ class Agent:
     * `tree_choice`: which tree it gets when neither root nor order is given;
     * `costs`: "nonnegative" (complete search: shifted by the offsets in the log's header) or "signed";
     * `complete`: whether it finds the optimum (see `is_exact` for parameters that give this up);
+    * `status`: how far it is proved: "verified" (against an oracle), "tested" or "experimental";
     * `reader`: its disclosure reader, or None (reported as `not analysed`);
     * `refuse`: a class method that may raise `SolverRefusal` before the run.
 
@@ -187,6 +188,7 @@ class Agent:
     tree_choice: ClassVar[Literal["degree", "smallest-table"]] = "degree"
     costs: ClassVar[Literal["nonnegative", "signed"]] = "signed"
     complete: ClassVar[bool] = False
+    status: ClassVar[Literal["verified", "tested", "experimental"]] = "tested"
     reader: ClassVar[Callable[[ReaderContext], Reader] | None] = None
 
     send: Callable[[str, Any], None]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from agentsim.dcop.problem import Problem
     from agentsim.runtime.kernel import Kernel
     from agentsim.runtime.result import Result
+    from scenarios.diagnostics import Diagnostics
     from scenarios.screen import Progress
 
 EXIT: Final = {"timeout": 3, "deadlock": 3, "error": 1, "interrupted": 130}
@@ -62,6 +63,7 @@ def parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:
 @click.option("--max-time", type=float, metavar="T", help="Stop at virtual time T.")
 @click.option("--realtime", type=float, metavar="F", help="Take F real seconds for each unit of virtual time.")
 @click.option("--check-cost", type=float, default=0.0, metavar="T", help="Virtual time that a constraint check takes.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what the run is doing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def solve(
     problem: str,
@@ -71,6 +73,7 @@ def solve(
     observe: tuple[str, ...],
     distribution: str | None,
     log: str | None,
+    verbose: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401  # those that are simulate's own
 ) -> int:
@@ -78,6 +81,7 @@ def solve(
     from agentsim import load, simulate
     from agentsim.runtime import registry
     from agentsim.runtime.setup import find_solver
+    from scenarios.diagnostics import Diagnostics
     from scenarios.screen import Progress, print_json
 
     given = parse_pairs(params, "-p")
@@ -87,7 +91,11 @@ def solve(
         raise UserError(f"{log}: is the problem itself; give the log another name")
     with Progress(f"reading {problem}") as progress:
         loaded = load(problem, seed=seed, distribution=distribution)
-        monitor = Monitor(loaded, name, seed, as_json, progress)
+        diagnostics = Diagnostics(verbose)
+        diagnostics.say(
+            "loaded", problem=loaded.name, variables=len(loaded.variables), constraints=len(loaded.constraints)
+        )
+        monitor = Monitor(loaded, name, seed, as_json, progress, diagnostics)
         failure: Exception | None = None
         result: Result | None = None
         with _ended_by_all_means(options["timeout"]):
@@ -102,6 +110,8 @@ def solve(
             except Exception as error:
                 failure = error
                 result = getattr(error, "result", None)
+    if result is not None:
+        diagnostics.ended(result)
     if failure is not None:
         tell_failure(failure)
     if as_json:
@@ -213,15 +223,25 @@ class Monitor:
         seed: of the run.
         as_json: whether a JSON object is expected.
         progress: where to say how far the run is.
+        diagnostics: where to say more, for those who asked.
     """
 
-    def __init__(self, problem: Problem, solver: str, seed: int, as_json: bool, progress: Progress) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        solver: str,
+        seed: int,
+        as_json: bool,
+        progress: Progress,
+        diagnostics: Diagnostics,
+    ) -> None:
         self._problem, self._solver, self._seed, self._as_json = problem, solver, seed, as_json
-        self._progress = progress
+        self._progress, self._diagnostics = progress, diagnostics
         self._asked_at: float | None = None
 
     def __call__(self, kernel: Kernel) -> None:
         """Look at the run."""
+        self._diagnostics.running(kernel)
         self._progress.say(f"{self._solver}: {kernel.seq:,} deliveries, virtual time {kernel.now:,.6g}")
         if kernel.stop_request is None:
             return

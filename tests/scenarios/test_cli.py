@@ -652,3 +652,18 @@ def _no_stray_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     monkeypatch.chdir(folder)
     yield
     assert list(folder.iterdir()) == []
+
+
+def test_verbose_tells_on_standard_error_what_the_run_did_and_leaves_the_json_alone(tmp_path: Path) -> None:
+    problem = tmp_path / "p.yaml"
+    problem.write_text(PROBLEM)
+    done = subprocess.run(
+        [sys.executable, "-c", ENTRY, "solve", str(problem), "--algo", "dpop", "-v", "--json"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert json.loads(done.stdout)["status"] == "optimal"
+    assert "loaded" in done.stderr
+    assert "status=optimal" in done.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -196,10 +197,10 @@ def test_a_run_whose_log_outgrew_its_bound_says_so(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("agentsim.runtime.simulate.LogWriter", partial(LogWriter, memory_limit=2 * BLOCK_SIZE))
     d = Domain("d", tuple(range(4)))
     names = "abcdef"
-    costs = [[(3 * i * j + 5 * i + j) % 7 + 1 for i in range(4)] for j in range(4)]
+    rng = np.random.default_rng(0)
     problem = Problem.build(
         [Variable(n, d) for n in names],
-        [Constraint(x + y, (x, y), costs) for i, x in enumerate(names) for y in names[:i]],
+        [Constraint(x + y, (x, y), rng.integers(0, 9, (4, 4))) for i, x in enumerate(names) for y in names[:i]],
     )
     result = simulate(problem, "synchbb", carry="best")
     assert result.status == "optimal"
