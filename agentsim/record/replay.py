@@ -10,46 +10,29 @@ from the log; what an interceptor did is in the log too.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import dataclasses
-import heapq
 import math
 import os
-import threading
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentsim.errors import AgentSimError, UserError
+from agentsim.errors import UserError
 from agentsim.record.log import LogDamaged, LogWriter
 from agentsim.record.reader import Log
+from agentsim.record.verify import verify as verify_log
 from agentsim.runtime.agent import Agent
+from agentsim.runtime.conclude import findings_of
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.kernel import Kernel
-from agentsim.runtime.messages import Codec, MessageError, spec_of
+from agentsim.runtime.loop import run_apart
+from agentsim.runtime.messages import Codec
 from agentsim.runtime.network import Network
 from agentsim.runtime.observer import Observer
 from agentsim.runtime.result import jsonable
 from agentsim.runtime.setup import decode_places, prepare
-from agentsim.runtime.simulate import ObserverLike, attach, findings_of, make_observers, populate
+from agentsim.runtime.simulate import ObserverLike, attach, make_observers
 from agentsim.runtime.view import Setup
-
-
-class ReplayDivergence(AgentSimError):
-    """A run agent emitted something else than the log has.
-
-    Args:
-        record: number of the delivery at or after which it happened (0 before the first).
-        agent: the node at fault.
-        expected: what the log has, as text.
-        got: what the agent did, as text.
-    """
-
-    def __init__(self, record: int, agent: str, expected: str, got: str) -> None:
-        super().__init__(f"record {record}, agent {agent}: the log has {expected}, the agent {got}")
-        self.record, self.agent, self.expected, self.got = record, agent, expected, got
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,7 +110,7 @@ def replay(
     if verify and redacted:
         raise UserError(f"{log.name}: private costs were left out of this log (--redact), so it cannot be verified")
     slots = make_observers(observers, setup, cls, str(header.get("solver")), redacted=redacted)
-    outcome = _in_own_loop(lambda: _observe(log, setup, cls, slots))
+    outcome = _observe(log, setup, cls, slots)
     if not verify:
         return ReplayResult(
             findings=outcome.findings,
@@ -137,7 +120,23 @@ def replay(
             deliveries=outcome.deliveries,
             damaged=outcome.damaged,
         )
-    return _verify(log, setup, cls, header, outcome)
+    replaced = [str(agent) for agent in header["replaced"]]
+    difference, deliveries = verify_log(log, setup, cls, header, replaced)
+    notes = []
+    if replaced:
+        notes.append(f"replaced agents were not run again: {', '.join(replaced)}")
+    if header.get("interceptors"):
+        notes.append("interceptors were not run again; what they did was taken from the log")
+    return ReplayResult(
+        findings=outcome.findings,
+        verified=difference is None,
+        complete=outcome.complete and not replaced,
+        first_difference=difference,
+        deliveries=deliveries,
+        skipped=tuple(replaced),
+        damaged=outcome.damaged,
+        notes=tuple(notes),
+    )
 
 
 def setup_of(log: Log, cls: type[Agent], header: Mapping[str, Any]) -> Setup:
@@ -165,29 +164,6 @@ def setup_of(log: Log, cls: type[Agent], header: Mapping[str, Any]) -> Setup:
         raise UserError(f"{log.name}: the header lacks what replay needs, or has it in another form")
     setup = decode_places(prepare(log.problem, cls, str(header.get("solver")), params, places=False), places)
     return dataclasses.replace(setup, published_offsets=published) if header.get("redacted") else setup
-
-
-def _in_own_loop(work: Callable[[], Any]) -> Any:
-    """Call `work`, in a thread of its own when this one has a running loop (a notebook)."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return work()
-    outcome: list[Any] = []
-
-    def call() -> None:
-        try:
-            outcome.append((True, work()))
-        except BaseException as error:
-            outcome.append((False, error))
-
-    thread = threading.Thread(target=call)
-    thread.start()
-    thread.join()
-    good, value = outcome[0]
-    if not good:
-        raise value
-    return value
 
 
 # Observing -----------------------------------------------------------------------------------------------------
@@ -256,347 +232,7 @@ def _observe(log: Log, setup: Setup, cls: type[Agent], observers: list[Observer]
             return
         await kernel.run()
 
-    asyncio.run(go())
+    run_apart(go)
     if kernel.failure is not None:
         raise kernel.failure
     return _Observed(findings_of(observers), bool(log.whole) and kernel.damaged is None, kernel.seq, kernel.damaged)
-
-
-# Verifying -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Emission:
-    """A message that a re-run agent sent and the log has not accounted for yet."""
-
-    dst: str
-    type: str
-    payload: bytes | None
-    sent_at: float
-    stamp: int
-    copies: int = 1
-
-
-class _Verifier(Kernel):
-    """A kernel whose deliveries come from a log, and which compares what agents emit with it."""
-
-    def verify_against(self, log: Log, skipped: frozenset[str], partial: bool) -> None:
-        """Set the log, the nodes that are not run again, and whether the run stopped within an instant."""
-        self._log = log
-        self._records = log.records()
-        self._ahead: deque[tuple[Any, ...]] = deque()
-        self._skipped = skipped
-        self._pending: dict[tuple[str, int], _Emission] = {}
-        self._last_seq = 0
-        self._partial = partial
-        self._close_always = True
-        self._result: dict[str, Any] | None = None
-        self.external_results = self._external
-
-    def _peek(self) -> tuple[Any, ...] | None:
-        if not self._ahead:
-            record = next(self._records, None)
-            if record is None:
-                return None
-            self._ahead.append(record)
-        return self._ahead[0]
-
-    def _external(self, node: str, label: str) -> Any:
-        """Return the recorded result of an external wait, which stands before the next delivery."""
-        for i, record in enumerate(self._ahead):
-            if record[0] == "external" and record[2:4] == (node, label):
-                del self._ahead[i]
-                return record[4]
-        for record in self._records:
-            if record[0] == "external" and record[2:4] == (node, label):
-                return record[4]
-            self._ahead.append(record)
-            if _opens(record):
-                break
-        raise ReplayDivergence(self._last_seq, node, "no such external result", f"waits for {label}")
-
-    def _take_note_of_sends(self) -> None:
-        out, self.outbox = self.outbox, []
-        for _, n, _, sent_at, src, dst, spec, stamp, payload in out:
-            self._pending[src.name, n] = _Emission(dst.name, spec.name, payload, sent_at, stamp)
-
-    def _close_instant(self) -> None:
-        produced: deque[tuple[Any, ...]] = deque()
-        if self.recording:
-            self.recording.sort(key=lambda port: port._index)
-            for port in self.recording:
-                produced.extend(r for r in port._records if r[0] != "external")
-                port._records = []
-            self.recording = []
-        if self.check_cost:
-            for host in self._woken:
-                host.busy_until = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
-                host.work_mark = host.checks
-            self._woken = {}
-        self._take_note_of_sends()
-        self._consume(produced)
-        if produced and not (self._partial and self._peek() is None):
-            record = produced[0]
-            raise ReplayDivergence(self._last_seq, _node_of(record), "nothing", f"declared {_shown(record)}")
-
-    def _consume(self, produced: deque[tuple[Any, ...]]) -> None:
-        """Account for the log's records up to what opens the next instant."""
-        while (record := self._peek()) is not None and not _opens(record):
-            self._ahead.popleft()
-            kind = record[0]
-            if kind in ("assign", "bound", "place"):
-                if _node_of(record) in self._skipped:
-                    continue
-                if not produced or jsonable(produced[0]) != jsonable(record):
-                    got = f"declared {_shown(produced[0])}" if produced else "declared nothing"
-                    raise ReplayDivergence(self._last_seq, _node_of(record), _shown(record), got)
-                produced.popleft()
-            elif kind == "fate":
-                self._account_fate(record)
-            elif kind == "result":
-                self._result = record[1]
-
-    def _account_fate(self, record: tuple[Any, ...]) -> None:
-        _, fate, _, src, dst, type_name, n, _, _, payload = record
-        if src in self._skipped:
-            return
-        if fate == "duplicated":
-            emission = self._pending.get((src, n))
-            if emission is not None:
-                emission.copies += 1
-        elif fate in ("dropped", "given up", "undelivered", "altered"):
-            emission = self._pending.get((src, n))
-            self._compare(emission, src, n, dst, type_name, payload, None, None)
-            assert emission is not None
-            if fate == "altered":
-                emission.payload = None
-            else:
-                self._settle(emission, (src, n))
-
-    def _settle(self, emission: _Emission, key: tuple[str, int]) -> None:
-        emission.copies -= 1
-        if emission.copies == 0:
-            del self._pending[key]
-
-    def _compare(
-        self,
-        emission: _Emission | None,
-        src: str,
-        n: int,
-        dst: str,
-        type_name: str,
-        payload: bytes,
-        sent_at: float | None,
-        stamp: int | None,
-    ) -> None:
-        logged = f"send {n} {type_name} to {dst}: {payload[:60].hex(' ')}"
-        if emission is None:
-            raise ReplayDivergence(self._last_seq, src, logged, "sent nothing")
-        if emission.payload is None:
-            return
-        got = f"sent {emission.type} to {emission.dst}: {emission.payload[:60].hex(' ')}"
-        if (emission.dst, emission.type, emission.payload) != (dst, type_name, payload):
-            raise ReplayDivergence(self._last_seq, src, logged, got)
-        if sent_at is not None and self.realtime is None and (emission.sent_at, emission.stamp) != (sent_at, stamp):
-            raise ReplayDivergence(
-                self._last_seq,
-                src,
-                f"{logged} at time {sent_at:g} with stamp {stamp}",
-                f"{got} at time {emission.sent_at:g} with stamp {emission.stamp}",
-            )
-
-    def _open_instant(self) -> bool:
-        """Open the instant that the log's next record opens: control events, deliveries, timers."""
-        record = self._peek()
-        if record is None:  # in a cut log, what timers would do next is not known to have happened
-            self.finish(None)
-            return False
-        at = _instant_of(record)
-        if at < (self.now, self.step):
-            raise LogDamaged(self._log.name, 0, f"after delivery {self._last_seq} time runs backwards")
-        self.now, self.step = at
-        while (record := self._peek()) is not None and record[0] in ("crash", "restart") and _instant_of(record) == at:
-            self._ahead.popleft()
-            host = self.hosts.get(record[2])
-            if host is None:
-                raise LogDamaged(self._log.name, 0, f"no agent is called {record[2]!r}")
-            (self.crash if record[0] == "crash" else self.restart)(host)
-        while (record := self._peek()) is not None and not self._ends_deliveries(record, at):
-            self._ahead.popleft()
-            if record[0] == "fate":
-                self._account_fate(record)
-            else:
-                self._redeliver(record)
-        if record is not None and record[0] == "wake" and _instant_of(record) == at:
-            self._ahead.popleft()
-            while self._timers and self._timers[0][0] <= self.now:
-                _, _, activity, scope = heapq.heappop(self._timers)
-                self._fire(activity, scope)
-        return True
-
-    def _ends_deliveries(self, record: tuple[Any, ...], at: tuple[float, int]) -> bool:
-        """Tell whether a record stands after an instant's deliveries; among them may be losses to crashed agents."""
-        if record[0] == "fate":
-            return not (record[1] == "dropped" and record[8] == "crash" and (record[3], record[6]) in self._pending)
-        return type(record[0]) is not int or _instant_of(record) != at
-
-    def _redeliver(self, record: tuple[Any, ...]) -> None:
-        seq, sent_at, _, _, src, dst, type_name, n, _, stamp, payload = record
-        if seq != self._last_seq + 1:
-            raise ReplayDivergence(seq, src, f"delivery {seq} after {self._last_seq}", "sends are numbered one by one")
-        self._last_seq = seq
-        if src not in self._skipped:
-            emission = self._pending.get((src, n))
-            self._compare(emission, src, n, dst, type_name, payload, sent_at, stamp)
-            assert emission is not None
-            self._settle(emission, (src, n))
-        port = self.ports.get(dst)
-        if port is None:
-            raise ReplayDivergence(seq, src, f"a message to {dst}", "knows no such agent")
-        self.seq = seq
-        if self.check_cost:
-            self._woken[port.host] = None
-        if port.finished or port.name in self._skipped:
-            return
-        try:
-            message = self.codec.decode(type_name, payload)
-        except MessageError as error:
-            raise ReplayDivergence(seq, src, f"a malformed {type_name} ({error})", "would not send it") from None
-        port.inbox.append((src, message))
-        port.stamps.append(stamp)
-        if port.parked:
-            self._wake_parked(port)
-
-    def leftover(self) -> ReplayDivergence | None:
-        """Return what agents sent or ended with that the log does not have."""
-        if self._result is None:
-            return None
-        if self._pending and not self._partial:
-            (src, n), emission = next(iter(self._pending.items()))
-            return ReplayDivergence(
-                self._last_seq, src, "nothing", f"sent {emission.type} to {emission.dst} (send {n})"
-            )
-        if not self._partial and not self._skipped:
-            own = {spec_of(t).name for t in self._log.solver.messages} if self._log.solver is not None else set()
-            tallies = [t for p in self.ports.values() for t in p._tally.values() if t.spec.name in own]
-            got = {
-                "messages": sum(t.count for t in tallies),
-                "bytes": sum(t.size for t in tallies),
-                "nccc": max((h.clock for h in self.hosts.values()), default=0),
-            }
-            for key, value in got.items():
-                if self._result.get(key) != value:
-                    return ReplayDivergence(self._last_seq, "", f"{key} {self._result.get(key)}", f"made {value}")
-        logged = self._result.get("assignment")
-        if not isinstance(logged, dict):
-            return ReplayDivergence(self._last_seq, "", f"assignment {logged!r}"[:200], "took values")
-        if self._result.get("status") in ("optimal", "finished"):
-            for name, value in logged.items():
-                port = self.ports.get(name)
-                if port is not None and name not in self._skipped and port._assigned != value:
-                    return ReplayDivergence(
-                        self._last_seq, name, f"final value {value}", f"ended with {port._assigned}"
-                    )
-        return None
-
-
-class _Absent(Agent):
-    """Stands where a replaced agent stood: takes its mail and does nothing."""
-
-    async def run(self) -> None:
-        """Return at once; what the replaced agent sent comes from the log."""
-
-
-def _verify(log: Log, setup: Setup, cls: type[Agent], header: Mapping[str, Any], observed: _Observed) -> ReplayResult:
-    replaced = [str(a) for a in header.get("replaced") or ()]
-    skipped = frozenset(node for node, owner in setup.nodes.items() if owner in replaced)
-    last = _last_record(log)
-    ended = last[1] if last is not None and last[0] == "result" else {}
-    partial = bool(ended.get("partial")) or ended.get("status") in ("error", "abandoned")
-    realtime = header.get("realtime")
-    kernel = _Verifier(
-        Codec(cls.all_messages()),
-        Network.parse(str(header["network"]), setup.original.agents),
-        int(header["seed"]),
-        LogWriter(None, memory_limit=0),
-        check_cost=float(header.get("check_cost") or 0.0),
-        realtime=float(realtime) if realtime is not None else None,
-    )
-    kernel.verify_against(log, skipped, partial)
-    populate(kernel, setup, cls, dict.fromkeys(replaced, _Absent))
-    difference: dict[str, Any] | None = None
-
-    async def go() -> None:
-        await kernel.run()
-
-    failure: BaseException | None
-    try:
-        _in_own_loop(lambda: asyncio.run(go()))
-        failure = kernel.failure or kernel.leftover()
-    except LogDamaged as error:
-        failure = error
-    expected_error = ended.get("status") == "error" and not isinstance(failure, (ReplayDivergence, LogDamaged))
-    if isinstance(failure, ReplayDivergence):
-        difference = {
-            "record": failure.record,
-            "agent": failure.agent,
-            "expected": failure.expected,
-            "got": failure.got,
-        }
-    elif isinstance(failure, LogDamaged):
-        difference = {"damaged": str(failure)}
-    elif failure is not None and not expected_error:
-        difference = {
-            "record": kernel._last_seq,
-            "agent": getattr(failure, "agent", ""),
-            "expected": "",
-            "got": str(failure),
-        }
-    elif last is None or last[0] != "result":
-        difference = {"cut": f"the log ends after delivery {kernel._last_seq} without a result"}
-    notes = []
-    if replaced:
-        notes.append(f"replaced agents were not run again: {', '.join(replaced)}")
-    if header.get("interceptors"):
-        notes.append("interceptors were not run again; what they did was taken from the log")
-    return ReplayResult(
-        findings=observed.findings,
-        verified=difference is None,
-        complete=observed.complete and not replaced,
-        first_difference=difference,
-        deliveries=kernel._last_seq,
-        skipped=tuple(replaced),
-        damaged=observed.damaged,
-        notes=tuple(notes),
-    )
-
-
-def _last_record(log: Log) -> tuple[Any, ...] | None:
-    last = None
-    with contextlib.suppress(LogDamaged):
-        for record in log.records():
-            last = record
-    return last
-
-
-def _opens(record: tuple[Any, ...]) -> bool:
-    """Tell whether a record opens an instant."""
-    return type(record[0]) is int or record[0] in ("crash", "restart", "wake")
-
-
-def _instant_of(record: tuple[Any, ...]) -> tuple[float, int]:
-    """Return (time, step) of the instant that a record opens."""
-    if type(record[0]) is int:
-        return record[2], record[3]
-    return record[1], record[2] if record[0] == "wake" else 0
-
-
-def _node_of(record: tuple[Any, ...]) -> str:
-    return str(record[1] if record[0] == "place" else record[2])
-
-
-def _shown(record: tuple[Any, ...]) -> str:
-    return f"{record[0]} {', '.join(str(part) for part in record[1:])}"[:200]
-
-
-__all__ = ["ReplayDivergence", "ReplayResult", "replay", "setup_of"]

@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
 import dataclasses
 import gc
 import math
 import os
-import threading
 import time
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import agentsim
 from agentsim.dcop.ordering import components
-from agentsim.dcop.problem import Cost, Problem
-from agentsim.errors import RunError, UserError
+from agentsim.dcop.problem import Problem
+from agentsim.errors import UserError
 from agentsim.record.log import LogWriter
-from agentsim.record.reader import Log
 from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
+from agentsim.runtime.conclude import conclude
 from agentsim.runtime.gate import Gate, GateKeeper
-from agentsim.runtime.kernel import Kernel, Limits, ObserverFailure
-from agentsim.runtime.messages import Codec, spec_of
+from agentsim.runtime.kernel import Kernel, Limits
+from agentsim.runtime.loop import run_apart
+from agentsim.runtime.messages import Codec
 from agentsim.runtime.network import Network, split_names
 from agentsim.runtime.observer import Observer, ObserverContext, ObserverView
 from agentsim.runtime.port import Activity, Port
-from agentsim.runtime.result import AgentMetrics, Result, TypeMetrics, best_assignment, jsonable
+from agentsim.runtime.result import Result
 from agentsim.runtime.router import Interceptor
 from agentsim.runtime.setup import encode_places, find_solver, prepare
 from agentsim.runtime.view import LocalView, Setup
@@ -52,61 +49,7 @@ def simulate(problem: Problem, solver: str | type[Agent], **options: Any) -> Res
 
     Works inside a running event loop too (a notebook): the simulation then has a thread of its own.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return in_own_loop(run(problem, solver, **options))
-    outcome: list[Result | BaseException] = []
-
-    def work() -> None:
-        try:
-            outcome.append(in_own_loop(run(problem, solver, **options)))
-        except BaseException as error:
-            outcome.append(error)
-
-    thread = threading.Thread(target=work, name="agentsim")
-    thread.start()
-    thread.join()
-    if isinstance(outcome[0], BaseException):
-        raise outcome[0]
-    return outcome[0]
-
-
-class _LeanLoop(asyncio.SelectorEventLoop):
-    """An event loop for many short callbacks and nothing urgent from outside.
-
-    On a random network each delivery takes a turn of the loop. asyncio's turn asks the clock and the operating system
-    each time, and checks each callback at four places; here that happens at every 64th turn, or when there is nothing
-    to do. Worth a sixth of a run's time.
-    """
-
-    _turns = 0
-    _ready: deque[asyncio.Handle]
-
-    def call_soon(  # type: ignore[override]  # the stubs tie callback and arguments by a TypeVarTuple
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        """Queue a callback."""
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
-
-    def _run_once(self) -> None:
-        ready = self._ready
-        self._turns += 1
-        if not ready or not self._turns & 63:
-            super()._run_once()  # type: ignore[misc]  # not in the stubs
-            return
-        for _ in range(len(ready)):
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
-
-
-def in_own_loop(work: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine in an event loop of its own."""
-    with asyncio.Runner(loop_factory=_LeanLoop) as runner:
-        return runner.run(work)
+    return run_apart(lambda: run(problem, solver, **options))
 
 
 async def run(
@@ -202,7 +145,7 @@ async def run(
                 kernel.stuck(stuck)
         wall = time.perf_counter() - begun
         honest = not replaced and not interceptors  # with an adversary about, nothing is proved
-        return _conclude(kernel, setup, cls, name, seed, slots, wall, startup, honest)
+        return conclude(kernel, setup, cls, name, seed, slots, wall, startup, honest)
     finally:
         writer.close()
 
@@ -333,175 +276,3 @@ def make_header(
         "interceptors": interceptors,
         "gates": gates,
     }
-
-
-def findings_of(observers: Iterable[Observer]) -> dict[str, Any]:
-    """Return each observer's findings by its label, a second of one label as `label#2`."""
-    findings: dict[str, Any] = {}
-    for observer in observers:
-        label, k = observer.label, 2
-        while label in findings:
-            label, k = f"{observer.label}#{k}", k + 1
-        try:
-            findings[label] = jsonable(observer.findings())
-        except Exception as error:
-            raise ObserverFailure(observer.label, f"{type(error).__name__}: {error} in findings()") from error
-    return findings
-
-
-def _conclude(
-    kernel: Kernel,
-    setup: Setup,
-    cls: type[Agent],
-    solver_name: str,
-    seed: int,
-    observers: list[Observer],
-    wall: float,
-    startup: float,
-    honest: bool,
-) -> Result:
-    failure = kernel.failure
-    findings: dict[str, Any] = {}
-    if failure is None:
-        try:
-            findings = findings_of(observers)
-        except ObserverFailure as error:
-            failure = error
-    problem = setup.original
-    status = _status(kernel, cls.is_exact(setup.params) and honest, failure)
-    final = {name: kernel.ports[name]._assigned for name in problem.variables}
-    indices = {n: v for n, v in final.items() if v is not None}
-    if status in ("timeout", "interrupted", "deadlock", "error", "abandoned"):
-        indices = best_assignment(problem, tuple(kernel.values)) or {}
-    cost: Cost | None = None
-    violations: int | None = None
-    if len(indices) == len(problem.variables):
-        evaluation = problem.evaluate_indices(indices)
-        cost, violations = evaluation.cost, evaluation.violations
-    bound = _bound(kernel, setup) if honest else None
-    if status in ("optimal", "finished") and bound == (math.inf if setup.sense > 0 else -math.inf):
-        status = "infeasible"
-    elif status == "optimal":
-        if violations:
-            status, bound = "infeasible", cost
-        elif cost is None:
-            missing = [n for n, v in final.items() if v is None]
-            failure = failure or RunError(f"solver {solver_name} ended without a value for {', '.join(missing[:5])}")
-            status = "error"
-        else:
-            bound = cost
-    assignment = problem.values(indices) if cost is not None else {}
-    types, startup_types, agents, local = _metrics(kernel, cls)
-    notes = list(kernel.complaints)
-    if setup.offsets_from_tables:
-        notes.append(
-            f"{len(setup.offsets_from_tables)} cost functions had to be shifted by an offset read off a private table: "
-            "declare a cost range to avoid this disclosure"
-        )
-    if kernel.abandoned is not None:
-        notes.append(f"{kernel.abandoned[0]} abandoned at time {kernel.abandoned[1]:g}: {kernel.abandoned[2]}")
-    summary: dict[str, Any] = {
-        "status": status,
-        "cost": cost,
-        "bound": bound,
-        "assignment": {n: int(i) for n, i in indices.items()} if cost is not None else {},
-        "messages": sum(m.count for m in types.values()),
-        "bytes": sum(m.bytes for m in types.values()),
-        "nccc": max((h.clock for h in kernel.hosts.values()), default=0),
-        "virtual_time": kernel.now,
-        "limit": kernel.limit if status != "deadlock" else None,
-    }
-    for label, found in findings.items():
-        kernel.writer.add(("finding", kernel.now, label, found))
-    kernel.writer.add(("result", {**summary, "partial": kernel.hard_stop}))
-    kernel.writer.close()
-    result = Result(
-        status=status,
-        cost=cost,
-        bound=bound,
-        assignment=assignment,
-        violations=violations,
-        messages=summary["messages"],
-        bytes=summary["bytes"],
-        nccc=summary["nccc"],
-        checks=sum(h.checks for h in kernel.hosts.values()),
-        virtual_time=kernel.now,
-        wall_time=wall,
-        startup_time=startup,
-        by_type=types,
-        startup_by_type=startup_types,
-        agents=agents,
-        local_messages=local,
-        transport=dataclasses.asdict(kernel.router.transport),
-        seed=seed,
-        solver=solver_name,
-        problem=problem.name,
-        limit=summary["limit"],
-        findings=findings,
-        deadlock=kernel.deadlock,
-        notes=tuple(notes),
-        log=Log(kernel.writer.source, cls),
-        log_truncated=kernel.writer.truncated,
-        values=tuple(kernel.values),
-        _problem=problem,
-    )
-    if failure is not None:
-        if isinstance(failure, RunError):
-            failure.result = result
-        raise failure
-    return result
-
-
-def _status(kernel: Kernel, exact: bool, failure: BaseException | None) -> str:
-    if failure is not None:
-        return "error"
-    if kernel.abandoned is not None:
-        return "abandoned"
-    if kernel.limit == "deadlock":
-        return "deadlock"
-    if kernel.limit == "interrupted":
-        return "interrupted"
-    if kernel.limit is not None:
-        return "timeout"
-    return "optimal" if exact else "finished"
-
-
-def _bound(kernel: Kernel, setup: Setup) -> Cost | None:
-    """Return the best proved bound on the optimum in the user's units: components' lower bounds, added up."""
-    lower = kernel.lower_bounds
-    wanted = set(kernel.components.values())
-    if any(math.isinf(v) and v > 0 for v in lower.values()):
-        return math.inf if setup.sense > 0 else -math.inf
-    if not wanted or set(lower) != wanted:
-        return None
-    return setup.to_user(sum(lower.values()))
-
-
-def _metrics(
-    kernel: Kernel, cls: type[Agent]
-) -> tuple[dict[str, TypeMetrics], dict[str, TypeMetrics], dict[str, AgentMetrics], int]:
-    """Return by type what the algorithm sent, the same of finding the tree, by agent, and the local messages."""
-    by_type: dict[str, list[int]] = {}
-    own = {spec_of(t).name for t in cls.messages}
-    agents: dict[str, AgentMetrics] = {}
-    local = 0
-    for host in kernel.hosts.values():
-        count = size = local_here = 0
-        for tally in (t for port in host.nodes for t in port._tally.values()):
-            total = by_type.setdefault(tally.spec.name, [0, 0, 0])
-            total[0] += tally.count
-            total[1] += tally.size
-            total[2] = max(total[2], tally.largest)
-            if tally.spec.name in own:
-                count += tally.count
-                size += tally.size
-                local_here += tally.local_count
-        local += local_here
-        agents[host.name] = AgentMetrics(count, size, local_here, host.checks, host.clock)
-    metrics = {name: TypeMetrics(*total) for name, total in sorted(by_type.items()) if total[0]}
-    return (
-        {name: m for name, m in metrics.items() if name in own},
-        {name: m for name, m in metrics.items() if name not in own},
-        agents,
-        local,
-    )

@@ -135,12 +135,13 @@ def test_a_path_ending_in_zst_is_compressed_and_smaller(tmp_path: Path) -> None:
 def test_blocks_are_cut_by_size_alone() -> None:
     record = (1, 0.0, 1.0, 0, "x", "y", "VALUE", 1, 0, 0, b"z" * 1000)
     size = len(msgpack.packb(record))
-    data = write([record] * 40)
+    data = write([record] * 100)
     ends = block_ends(data)
     per_block = -(-BLOCK_SIZE // size)  # a block ends with the record that fills it
     lengths = [b - a - HEAD for a, b in pairwise(ends)]  # the first block is the header's
     assert lengths[:-1] == [per_block * size] * (len(lengths) - 1)
-    assert sum(lengths) == 40 * size
+    assert sum(lengths) == 100 * size
+    assert len(lengths) == 7
 
 
 def test_a_record_larger_than_a_block_gets_a_block_of_its_own() -> None:

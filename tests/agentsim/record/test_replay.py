@@ -74,10 +74,18 @@ class Chat(NamedTuple):
     word: float
 
 
+@message("WHISPER")
+class Whisper(NamedTuple):
+    """The same fields under another name."""
+
+    left: int
+    word: float
+
+
 class Chatter(Agent):
     """Everybody talks at once, to neighbours and to nodes of the same owner; random values, bounds and checks."""
 
-    messages = (Chat,)
+    messages = (Chat, Whisper)
 
     def start(self) -> None:
         self.heard, self.batches = 0.0, 0
@@ -91,6 +99,8 @@ class Chatter(Agent):
         self.check(1 + int(3 * chat.word))
         self.heard += chat.word
         self.last = sender, chat.left
+
+    on_whisper = on_chat
 
     def decide(self) -> None:
         self.batches += 1
@@ -361,6 +371,15 @@ def test_every_other_thing_that_an_agent_emitted_is_compared(field: int, change:
         record = records[at]
         records[at] = (*record[:field], change(record[field]), *record[field + 1 :])
         assert difference(result, records)["record"] == record[0]
+
+
+def test_another_type_of_message_with_the_same_payload_is_found() -> None:
+    result = simulate(chain(), Chatter, seed=1)
+    for at in [i for i, r in enumerate(records_of(result)) if type(r[0]) is int]:
+        records = records_of(result)
+        records[at] = (*records[at][:6], "WHISPER", *records[at][7:])
+        found = difference(result, records, Chatter)
+        assert (found["record"], found["agent"]) == (records[at][0], records[at][4])
 
 
 def test_deliveries_are_numbered_one_by_one() -> None:

@@ -18,6 +18,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import message
 from agentsim.runtime.network import MAX_ATTEMPTS, Crash, Network, Partition, quote, split_names, unquote
 from agentsim.runtime.result import Result
+from agentsim.runtime.streams import Stream
 
 AGENTS = ("a", "b", "c")
 
@@ -532,6 +533,14 @@ def test_a_solver_survives_a_bad_network_unchanged_under_reliable(seed: int, los
 
 
 # Draws ----------------------------------------------------------------------------------------------------------------
+
+
+def test_delays_faults_and_agents_draw_from_streams_of_their_own() -> None:
+    """Or the slow messages would be the lost ones."""
+    network = Network.parse("uniform:0,1")
+    channels = [network.channel(1, "x", "y", "a"), network.channel(1, "y", "x", "a"), network.channel(2, "x", "y", "a")]
+    streams = [s for c in channels for s in (c.latency, c.faults)] + [Stream(1, "agent", "x")]
+    assert len({s.random() for s in streams}) == len(streams)
 
 
 def test_latencies_of_a_pair_depend_on_nothing_but_seed_and_names() -> None:

@@ -1,0 +1,74 @@
+"""The event loop that simulations run in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class _LeanLoop(asyncio.SelectorEventLoop):
+    """An event loop for many short callbacks and nothing urgent from outside.
+
+    On a random network each delivery takes a turn of the loop. asyncio's turn asks the clock and the operating system
+    each time, and checks each callback at four places; here that happens at every 64th turn, or when there is nothing
+    to do. Worth a sixth of a run's time.
+    """
+
+    _turns = 0
+    _ready: deque[asyncio.Handle]
+
+    def call_soon(  # type: ignore[override]  # the stubs tie callback and arguments by a TypeVarTuple
+        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
+    ) -> asyncio.Handle:
+        """Queue a callback."""
+        handle = asyncio.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    def _run_once(self) -> None:
+        ready = self._ready
+        self._turns += 1
+        if not ready or not self._turns & 63:
+            super()._run_once()  # type: ignore[misc]  # not in the stubs
+            return
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if not handle._cancelled:
+                handle._run()
+
+
+def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run a coroutine in an event loop of its own, in a thread of its own where this one has a running loop already.
+
+    A notebook's loop is such a one: the simulation then neither waits for it nor holds it up.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return _run(start)
+    outcome: list[T] = []
+    failure: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            outcome.append(_run(start))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=work, name="agentsim")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
+
+
+def _run(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    with asyncio.Runner(loop_factory=_LeanLoop) as runner:
+        return runner.run(start())
