@@ -18,7 +18,7 @@ from agentsim.runtime.loop import run_apart
 from agentsim.runtime.messages import Codec, MessageError, spec_of
 from agentsim.runtime.network import Network
 from agentsim.runtime.result import jsonable
-from agentsim.runtime.simulate import populate
+from agentsim.runtime.simulate import populate, published_facts
 from agentsim.runtime.view import Setup
 
 
@@ -52,9 +52,10 @@ class _Emission:
 class _Verifier(Kernel):
     """A kernel whose deliveries come from a log, and which compares what agents emit with it."""
 
-    def verify_against(self, log: Log, skipped: frozenset[str], partial: bool) -> None:
-        """Set the log, the nodes that are not run again, and whether the run stopped within an instant."""
+    def verify_against(self, log: Log, setup: Setup, skipped: frozenset[str], partial: bool) -> None:
+        """Set the log, its setup, the nodes that are not run again, and whether the run stopped within an instant."""
         self._log = log
+        self._setup = setup
         self._records = log.records()
         self._ahead: deque[tuple[Any, ...]] = deque()
         self._skipped = skipped
@@ -190,8 +191,8 @@ class _Verifier(Kernel):
         while (record := self._peek()) is not None and record[0] in ("crash", "restart") and _instant_of(record) == at:
             self._ahead.popleft()
             host = self.hosts.get(record[2])
-            if host is None:
-                raise LogDamaged(self._log.name, 0, f"no agent is called {record[2]!r}")
+            if host is None or host.crashed == (record[0] == "crash"):
+                raise LogDamaged(self._log.name, 0, f"{record[2]!r} cannot {record[0]} here")
             (self.crash if record[0] == "crash" else self.restart)(host)
         while (record := self._peek()) is not None and not self._ends_deliveries(record, at):
             self._ahead.popleft()
@@ -201,6 +202,8 @@ class _Verifier(Kernel):
                 self._redeliver(record)
         if record is not None and record[0] == "wake" and _instant_of(record) == at:
             self._ahead.popleft()
+            if not self._skipped and (not self._timers or self._timers[0][0] > self.now):
+                raise ReplayDivergence(self._last_seq, "", f"a timer at {self.now:g}", "set none")
             while self._timers and self._timers[0][0] <= self.now:
                 _, _, activity, scope = heapq.heappop(self._timers)
                 self._fire(activity, scope)
@@ -240,8 +243,9 @@ class _Verifier(Kernel):
             self._wake_parked(port)
 
     def leftover(self) -> ReplayDivergence | None:
-        """Return what agents sent or ended with that the log does not have."""
-        if self._result is None:
+        """Return what agents sent or ended with that the log does not have, or the other way round."""
+        result = self._result
+        if result is None:
             return None
         if self._pending and not self._partial:
             (src, n), emission = next(iter(self._pending.items()))
@@ -257,18 +261,27 @@ class _Verifier(Kernel):
                 "nccc": max((h.clock for h in self.hosts.values()), default=0),
             }
             for key, value in got.items():
-                if self._result.get(key) != value:
-                    return ReplayDivergence(self._last_seq, "", f"{key} {self._result.get(key)}", f"made {value}")
-        logged = self._result.get("assignment")
-        if not isinstance(logged, dict):
+                if result.get(key) != value:
+                    return ReplayDivergence(self._last_seq, "", f"{key} {result.get(key)}", f"made {value}")
+        return self._compare_values(result)
+
+    def _compare_values(self, result: Mapping[str, Any]) -> ReplayDivergence | None:
+        """Compare the logged assignment with the values agents took, and its cost with what they cost."""
+        logged = result.get("assignment")
+        problem = self._setup.original
+        if not isinstance(logged, dict) or any(type(logged.get(n, 0)) is not int for n in problem.variables):
             return ReplayDivergence(self._last_seq, "", f"assignment {logged!r}"[:200], "took values")
-        if self._result.get("status") in ("optimal", "finished"):
+        if result.get("status") in ("optimal", "finished"):
             for name, value in logged.items():
                 port = self.ports.get(name)
                 if port is not None and name not in self._skipped and port._assigned != value:
                     return ReplayDivergence(
                         self._last_seq, name, f"final value {value}", f"ended with {port._assigned}"
                     )
+        complete = all(0 <= logged.get(n, -1) < v.size for n, v in problem.variables.items())
+        cost = problem.evaluate_indices(logged).cost if complete else None
+        if result.get("cost") != cost:
+            return ReplayDivergence(self._last_seq, "", f"cost {result.get('cost')}", f"took values that cost {cost}")
         return None
 
 
@@ -277,6 +290,20 @@ class _Absent(Agent):
 
     async def run(self) -> None:
         """Return at once; what the replaced agent sent comes from the log."""
+
+
+def _forged(header: Mapping[str, Any], setup: Setup) -> dict[str, Any] | None:
+    """Return where a header says of nodes, offsets or floors what does not follow from its problem."""
+    truth = published_facts(setup)
+    for key, fact in truth.items():
+        if header.get(key) != fact:
+            return {
+                "record": 0,
+                "agent": "",
+                "expected": f"header {key} {header.get(key)!r}"[:200],
+                "got": f"{fact!r}"[:200],
+            }
+    return None
 
 
 def _last_record(log: Log) -> tuple[Any, ...] | None:
@@ -322,6 +349,9 @@ def verify(
     Returns:
         The first difference or None, and how many deliveries were compared.
     """
+    difference = _forged(header, setup)
+    if difference is not None:
+        return difference, 0
     skipped = frozenset(node for node, owner in setup.nodes.items() if owner in replaced)
     last = _last_record(log)
     ended = last[1] if last is not None and last[0] == "result" else {}
@@ -333,7 +363,9 @@ def verify(
         check_cost=header["check_cost"],
         realtime=header["realtime"],
     )
-    kernel.verify_against(log, skipped, bool(ended.get("partial")) or ended.get("status") in ("error", "abandoned"))
+    status = ended.get("status")
+    stopped = bool(ended.get("partial")) and status in ("timeout", "interrupted")
+    kernel.verify_against(log, setup, skipped, stopped or status in ("error", "abandoned"))
     populate(kernel, setup, cls, dict.fromkeys(replaced, _Absent))
     failure: BaseException | None
     try:
@@ -341,7 +373,6 @@ def verify(
         failure = kernel.failure or kernel.leftover()
     except LogDamaged as error:
         failure = error
-    difference: dict[str, Any] | None = None
     if isinstance(failure, ReplayDivergence):
         difference = {
             "record": failure.record,

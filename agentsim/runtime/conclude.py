@@ -19,14 +19,11 @@ from agentsim.runtime.view import Setup
 
 
 def findings_of(observers: Iterable[Observer]) -> dict[str, Any]:
-    """Return each observer's findings by its label, a second of one label as `label#2`."""
+    """Return each observer's findings by its label."""
     findings: dict[str, Any] = {}
     for observer in observers:
-        label, k = observer.label, 2
-        while label in findings:
-            label, k = f"{observer.label}#{k}", k + 1
         try:
-            findings[label] = jsonable(observer.findings())
+            findings[observer.label] = jsonable(observer.findings())
         except Exception as error:
             raise ObserverFailure(observer.label, f"{type(error).__name__}: {error} in findings()") from error
     return findings

@@ -556,9 +556,10 @@ class Kernel:
         while self._controls and self._controls[0][0] <= self.now:
             _, restart, agent = heapq.heappop(self._controls)
             host = self.hosts[agent]
-            if restart:
+            host.down += -1 if restart else 1  # windows may overlap
+            if restart and not host.down:
                 self.restart(host)
-            else:
+            elif not restart and host.down == 1:
                 self.crash(host)
 
     def crash(self, host: Host) -> None:

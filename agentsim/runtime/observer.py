@@ -140,6 +140,8 @@ class Observer:
 
     def __init__(self, context: ObserverContext) -> None:
         self.context = context
+        self.label = str(context.options.get("as") or self.name or type(self).__name__)
+        """The name under which its findings appear."""
         self._reader: Reader | None = None
         self._reader_made = False
         self._mailbox: Mailbox | None = None
@@ -178,8 +180,3 @@ class Observer:
         assert self._mailbox is not None
         self._reports.append((self._mailbox.now, finding))
         self._mailbox.kernel.writer.add(("finding", self._mailbox.now, self.label, finding))
-
-    @property
-    def label(self) -> str:
-        """The name under which its findings appear."""
-        return str(self.context.options.get("as") or self.name or type(self).__name__)

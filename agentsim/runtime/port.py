@@ -39,10 +39,11 @@ class Host:
         name: the agent.
         clock: NCCC clock, in constraint checks.
         checks: constraint checks done.
+        crashed: whether it is down now; `down` counts the crashes that are not over.
         busy_until: virtual time at which it is free again (with `check_cost`).
     """
 
-    __slots__ = ("busy_until", "checks", "clock", "crashed", "name", "nodes", "speed", "work_mark")
+    __slots__ = ("busy_until", "checks", "clock", "crashed", "down", "name", "nodes", "speed", "work_mark")
 
     def __init__(self, name: str, speed: float = 1.0) -> None:
         self.name = name
@@ -52,6 +53,7 @@ class Host:
         self.work_mark = 0
         self.speed = speed
         self.crashed = False
+        self.down = 0
         self.nodes: list[Port] = []
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from agentsim.errors import RunError
 from agentsim.record.log import FATES_OF_MESSAGES, LogWriter
 from agentsim.runtime.messages import Envelope, MessageSpec, pack, spec_of
 from agentsim.runtime.network import Channel, Fate, Network
@@ -22,6 +23,10 @@ _MAX_REPORTED: Final = 1000
 
 Entry = tuple[int, int, int, float, Port, Port, MessageSpec, int, bytes]
 """A message on its way: (sender's index, send number, copy, sent_at, src, dst, type, stamp, payload)."""
+
+
+class InterceptorFailure(RunError):
+    """An interceptor raised, or returned something that is no verdict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +168,12 @@ class Router:
                 continue
             for interceptor in self._interceptors:
                 envelope = Envelope(sent_at, src.name, dst.name, spec.name, n, spec.decode(payload))
-                verdict = interceptor(envelope)
-                name = type(interceptor).__name__ if not hasattr(interceptor, "__name__") else interceptor.__name__
+                name = getattr(interceptor, "__name__", type(interceptor).__name__)
+                try:
+                    verdict = interceptor(envelope)
+                except Exception as error:
+                    what = f"{type(error).__name__}: {error}"
+                    raise InterceptorFailure(f"interceptor {name}: {what} at {envelope!r}"[:500]) from error
                 if isinstance(verdict, Drop):
                     self.fate(entry, Fate("dropped", sent_at, 0, name))
                     arrives = False
@@ -177,7 +186,7 @@ class Router:
                     )
                     spec, payload = spec_of(type(verdict.message)), pack(verdict.message)
                 elif verdict is not None:
-                    raise TypeError(f"interceptor {name} returned {verdict!r}, not Drop, Delay, Alter or None")
+                    raise InterceptorFailure(f"interceptor {name} returned {verdict!r}, not Drop, Delay, Alter or None")
             if arrives:
                 kept.append((index, n, copy, sent_at, src, dst, spec, stamp, payload))
         return kept

@@ -117,7 +117,7 @@ async def run(
     unknown = set(replaced) | set(gates or {})
     for agent in sorted(unknown - set(problem.agents)):
         raise UserError(f"no agent is called {agent!r}")
-    slots = [_observer(o, setup, cls, name) for o in observers]
+    slots = make_observers(observers, setup, cls, name, redacted=False)
     writer = LogWriter(log, compress=compress)
     kernel: Kernel | None = None
     try:
@@ -215,9 +215,7 @@ def parse_observer(spec: str) -> tuple[type[Observer], dict[str, Any]]:
     return cls, options
 
 
-def _observer(
-    given: ObserverLike, setup: Setup, solver: type[Agent], solver_name: str, redacted: bool = False
-) -> Observer:
+def _observer(given: ObserverLike, setup: Setup, solver: type[Agent], solver_name: str, redacted: bool) -> Observer:
     if isinstance(given, str):
         cls, options = parse_observer(given)
     elif isinstance(given, tuple):
@@ -231,8 +229,28 @@ def _observer(
 def make_observers(
     given: Sequence[ObserverLike], setup: Setup, solver: type[Agent], solver_name: str, *, redacted: bool
 ) -> list[Observer]:
-    """Return observers made from names, classes or (class, options)."""
-    return [_observer(o, setup, solver, solver_name, redacted) for o in given]
+    """Return observers made from names, classes or (class, options), a second of one label as `label#2`."""
+    made = [_observer(o, setup, solver, solver_name, redacted) for o in given]
+    taken: set[str] = set()
+    for observer in made:
+        label, k = observer.label, 2
+        while observer.label in taken:
+            observer.label, k = f"{label}#{k}", k + 1
+        taken.add(observer.label)
+    return made
+
+
+def published_facts(setup: Setup) -> dict[str, Any]:
+    """Return what of a header follows from the problem and the solver: owners, offsets, declared floors."""
+    floors = {v.name: v.cost_range[0] for v in setup.problem.variables.values() if v.cost_range is not None}
+    floors.update({c.name: c.cost_range[0] for c in setup.problem.constraints.values() if c.cost_range is not None})
+    return {
+        "nodes": dict(setup.nodes),
+        "costs": setup.costs,
+        "offsets": {"unary": setup.unary_offsets, "constraints": setup.constraint_offsets},
+        "offsets_from_tables": setup.offsets_from_tables,
+        "floors": floors,
+    }
 
 
 def make_header(
@@ -253,8 +271,6 @@ def make_header(
     from agentsim.dcop.formats import encode_problem
 
     params = dataclasses.asdict(setup.params) if setup.params is not None else {}
-    floors = {v.name: v.cost_range[0] for v in setup.problem.variables.values() if v.cost_range is not None}
-    floors.update({c.name: c.cost_range[0] for c in setup.problem.constraints.values() if c.cost_range is not None})
     return {
         "package": agentsim.__version__,
         "problem": encode_problem(setup.original, redact=redact),
@@ -265,12 +281,8 @@ def make_header(
         "network": network,
         "check_cost": check_cost,
         "realtime": realtime,
-        "nodes": dict(setup.nodes),
         "places": encode_places(setup),
-        "costs": setup.costs,
-        "offsets": {"unary": setup.unary_offsets, "constraints": setup.constraint_offsets},
-        "offsets_from_tables": setup.offsets_from_tables,
-        "floors": floors,
+        **published_facts(setup),
         "observers": observers,
         "replaced": replaced,
         "interceptors": interceptors,

@@ -923,3 +923,34 @@ def forgeries() -> Iterator[tuple[str, bytes]]:
 def test_no_record_can_be_left_out() -> None:
     for what, data in forgeries():
         assert replay(data, verify=True).verified is False, what
+
+
+# Forgeries beyond the deliveries --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["cost", "messages", "bytes", "nccc"])
+def test_a_forged_figure_of_the_result_does_not_verify(key: str) -> None:
+    result = a_run()
+    *records, (_, summary) = records_of(result)
+    forged = [*records, ("result", {**summary, key: summary[key] + 1})]
+    outcome = replay(relogged(result.log.header, forged), verify=True)
+    assert outcome.verified is False
+    assert outcome.first_difference is not None
+    assert outcome.first_difference["expected"] == f"{key} {summary[key] + 1}"
+
+
+@pytest.mark.parametrize("key", ["nodes", "offsets", "floors", "costs"])
+def test_a_header_that_does_not_follow_from_its_problem_does_not_verify(key: str) -> None:
+    result = a_run()
+    assert result.log.header is not None
+    forged: Any = {"offsets": {"unary": {"a": 7}, "constraints": {}}, "costs": "signed"}.get(key, {"a": "b"})
+    outcome = replay(relogged({**result.log.header, key: forged}, records_of(result)), verify=True)
+    assert outcome.verified is False
+
+
+def test_a_timer_that_nobody_set_does_not_verify() -> None:
+    result = a_run()
+    records = records_of(result)
+    last = max(i for i, r in enumerate(records) if type(r[0]) is int)
+    records.insert(last + 1, ("wake", records[last][2], records[last][3]))
+    assert replay(relogged(result.log.header, records), verify=True).verified is False

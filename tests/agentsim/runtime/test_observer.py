@@ -334,7 +334,7 @@ def test_an_observer_cannot_change_a_run(solver: Any, network: str, check_cost: 
 
     assert records(alone) == records(seen)
     headers = [dict(r.log.header or {}) for r in (alone, seen)]
-    assert [h.pop("observers") for h in headers] == [[], ["witness", "witness"]]
+    assert [h.pop("observers") for h in headers] == [[], ["witness", "witness#2"]]
     assert headers[0] == headers[1]
     assert (alone.nccc, alone.virtual_time, alone.assignment) == (seen.nccc, seen.virtual_time, seen.assignment)
 
