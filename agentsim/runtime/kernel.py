@@ -21,12 +21,13 @@ from typing import Any, Final
 
 from agentsim.errors import RunError
 from agentsim.record.log import BLOCK_SIZE, LogWriter
-from agentsim.runtime.agent import Agent, Timeout
+from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import Codec, MessageError, spec_of
 from agentsim.runtime.network import Fate, Network
 from agentsim.runtime.port import Abandoned, Activity, Host, Mailbox, Port, Tally
 from agentsim.runtime.router import Entry, Interceptor, Router
+from agentsim.runtime.waits import Timeout
 from agentsim.runtime.watchdog import StuckAgent
 
 STEP_LIMIT: Final = 10_000

@@ -25,12 +25,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from agentsim.errors import UserError
-from agentsim.runtime.agent import _Drain
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.network import quote, split_names, unquote
 from agentsim.runtime.reading import make_reader
 from agentsim.runtime.statements import Reader, Statement
 from agentsim.runtime.view import LocalView, Setup
+from agentsim.runtime.waits import Drain
 
 if TYPE_CHECKING:
     from agentsim.runtime.port import Mailbox
@@ -167,7 +167,7 @@ class Observer:
     def deliveries(self) -> Awaitable[list[Delivery]]:
         """Wait for deliveries and take all of them, at least one."""
         assert self._mailbox is not None
-        return cast(Awaitable[list[Delivery]], _Drain(self._mailbox))
+        return cast(Awaitable[list[Delivery]], Drain(self._mailbox))
 
     def statements(self, delivery: Delivery) -> list[Statement]:
         """Return what the delivery discloses to this observer, by the solver's reader; [] if it has none."""

@@ -11,9 +11,9 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
 from agentsim.errors import RunError
-from agentsim.runtime.agent import Expired, External, Sleep, Timeout, Wait, _Drain, _Receive
 from agentsim.runtime.messages import MessageSpec, pack, unpack
 from agentsim.runtime.streams import Stream
+from agentsim.runtime.waits import Drain, Expired, External, Receive, Sleep, Timeout, Wait
 
 if TYPE_CHECKING:
     from agentsim.runtime.agent import Agent
@@ -304,7 +304,7 @@ class Activity:
                     fired.fired = False
                     wait = self.coroutine.throw(Expired(fired))
                     kind = type(wait)
-                if kind is _Drain or kind is _Receive:
+                if kind is Drain or kind is Receive:
                     mailbox.parked.append(self)
                 elif wait is None:
                     continue  # a bare sleep(0): harmless
@@ -314,7 +314,7 @@ class Activity:
                 elif isinstance(wait, Sleep):
                     kernel.add_timer(wait.until, self, None)
                 elif isinstance(wait, Wait):
-                    wait.activity.joiners.append(self)  # type: ignore[attr-defined]  # the only one left is _Join
+                    wait.activity.joiners.append(self)  # type: ignore[attr-defined]  # the only one left is Join
                 else:
                     raise IllegalWait(
                         f"awaited {wait!r}, which is not one of the kernel's waits "
