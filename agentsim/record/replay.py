@@ -43,7 +43,7 @@ class ReplayResult:
         findings: by observer.
         verified: True or False, None when verifying was not asked for.
         complete: the log is whole and no agent was skipped.
-        first_difference: record, agent, expected, got of the first difference, or {"damaged"|"cut": ...}; None if none.
+        first_difference: seq, agent, expected, got of the first difference, or {"damaged"|"cut": ...}; None if none.
         deliveries: how many deliveries were read (and verified, up to the difference).
         skipped: names of replaced agents, which were not run again.
         damaged: what is wrong with the file, or None.

@@ -298,7 +298,7 @@ def _forged(header: Mapping[str, Any], setup: Setup) -> dict[str, Any] | None:
     for key, fact in truth.items():
         if header.get(key) != fact:
             return {
-                "record": 0,
+                "seq": 0,
                 "agent": "",
                 "expected": f"header {key} {header.get(key)!r}"[:200],
                 "got": f"{fact!r}"[:200],
@@ -375,7 +375,7 @@ def verify(
         failure = error
     if isinstance(failure, ReplayDivergence):
         difference = {
-            "record": failure.record,
+            "seq": failure.record,
             "agent": failure.agent,
             "expected": failure.expected,
             "got": failure.got,
@@ -384,7 +384,7 @@ def verify(
         difference = {"damaged": str(failure)}
     elif failure is not None and ended.get("status") != "error":  # an agent that failed then is to fail again
         difference = {
-            "record": kernel._last_seq,
+            "seq": kernel._last_seq,
             "agent": getattr(failure, "agent", ""),
             "expected": "no failure",
             "got": str(failure),

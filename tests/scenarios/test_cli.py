@@ -419,7 +419,7 @@ def test_verify_of_a_tampered_payload_is_exit_4_and_names_the_record(log: Path, 
     result = run("replay", other, "--verify", "--json")
     found = json.loads(result.stdout)
     assert (result.exit_code, found["verified"]) == (4, False)
-    assert found["first_difference"]["record"] > 3
+    assert found["first_difference"]["seq"] > 3
     assert "differs at record" in result.stderr
     assert run("replay", other).exit_code == 0
 

@@ -346,7 +346,7 @@ def test_a_tampered_payload_is_found_at_its_record(at: int) -> None:
     flipped = record[10][:-1] + bytes((record[10][-1] ^ 1,)) if payload == record[10] else payload
     records[at] = (*record[:10], flipped)
     found = difference(result, records)
-    assert found["record"] == record[0]
+    assert found["seq"] == record[0]
     assert found["agent"] == record[4]  # its sender
     assert record[10][:8].hex(" ") in found["got"]  # both payloads
     assert flipped[:8].hex(" ") in found["expected"]
@@ -370,7 +370,7 @@ def test_every_other_thing_that_an_agent_emitted_is_compared(field: int, change:
         records = records_of(result)
         record = records[at]
         records[at] = (*record[:field], change(record[field]), *record[field + 1 :])
-        assert difference(result, records)["record"] == record[0]
+        assert difference(result, records)["seq"] == record[0]
 
 
 def test_another_type_of_message_with_the_same_payload_is_found() -> None:
@@ -379,7 +379,7 @@ def test_another_type_of_message_with_the_same_payload_is_found() -> None:
         records = records_of(result)
         records[at] = (*records[at][:6], "WHISPER", *records[at][7:])
         found = difference(result, records, Chatter)
-        assert (found["record"], found["agent"]) == (records[at][0], records[at][4])
+        assert (found["seq"], found["agent"]) == (records[at][0], records[at][4])
 
 
 def test_deliveries_are_numbered_one_by_one() -> None:
@@ -396,7 +396,7 @@ def test_a_removed_delivery_is_found() -> None:
     for at in DELIVERIES:
         records = records_of(result)
         removed = records.pop(at)
-        assert difference(result, records)["record"] in range(removed[0] - 1, removed[0] + 2)
+        assert difference(result, records)["seq"] in range(removed[0] - 1, removed[0] + 2)
 
 
 def test_a_repeated_delivery_is_found() -> None:
@@ -404,7 +404,7 @@ def test_a_repeated_delivery_is_found() -> None:
     for at in DELIVERIES:
         records = records_of(result)
         records.insert(at, records[at])
-        assert difference(result, records)["record"] == records[at][0]
+        assert difference(result, records)["seq"] == records[at][0]
 
 
 def test_a_delivery_moved_before_another_is_found() -> None:
@@ -545,7 +545,7 @@ def test_a_tampered_record_in_a_cut_log_is_named() -> None:
     records = records_of(result)[: DELIVERIES[6] + 1]
     at = DELIVERIES[2]
     records[at] = (*records[at][:9], records[at][9] + 5, records[at][10])
-    assert difference(result, records)["record"] == records[at][0]
+    assert difference(result, records)["seq"] == records[at][0]
 
 
 def test_a_log_cut_within_its_header_cannot_be_replayed() -> None:
@@ -763,7 +763,7 @@ def test_what_the_others_did_beside_a_replaced_agent_is_compared() -> None:
     at = next(i for i, r in enumerate(records) if type(r[0]) is int and r[4] != "b" and r[7] > 1)
     records[at] = (*records[at][:9], records[at][9] + 1, records[at][10])
     found = difference(result, records)
-    assert (found["record"], found["agent"]) == (records[at][0], records[at][4])
+    assert (found["seq"], found["agent"]) == (records[at][0], records[at][4])
 
 
 def test_a_replaced_agents_own_sends_are_taken_from_the_log() -> None:
