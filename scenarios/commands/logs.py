@@ -75,7 +75,7 @@ def _difference(log: str, result: ReplayResult) -> str:
     if "cut" in found:
         return f"{log}: cut off: {found['cut']}; {count}"
     return (
-        f"{log}: differs at delivery {found.get('seq')}, agent {found.get('agent')}: the log has "
+        f"{log}: differs at record {found.get('seq')}, agent {found.get('agent')}: the log has "
         f"{found.get('expected')}, the agent {found.get('got')}; all before that was verified"
     )
 
