@@ -212,7 +212,7 @@ class Problem:
         objective: "min" or "max".
         variables: in order; names are unique.
         constraints: in order; names are unique.
-        agents: every agent, also those that own nothing; owners are added when missing.
+        agents: every agent, also those that own nothing; owners, and whoever knows a constraint, are added.
         constant: added to every assignment's cost.
         extras: unknown parts of a file, kept for writing it back.
 
@@ -276,18 +276,14 @@ class Problem:
         owners = dict.fromkeys(self.agents)
         owners.update(dict.fromkeys(v.agent for v in self.variables.values()))
         for c in self.constraints.values():
-            if c.owner is not None:
-                owners.setdefault(c.owner)
+            if not isinstance(c.known_to, str):
+                owners.update(dict.fromkeys(c.known_to))
             unknown = [name for name in c.scope if name not in self.variables]
             if unknown:
                 raise ProblemError(f"constraint {c.name}: unknown variable {unknown[0]}")
             expected = tuple(self.variables[name].size for name in c.scope)
             if c.table.shape != expected:
                 raise ProblemError(f"constraint {c.name}: table of shape {c.table.shape}, domains need {expected}")
-        for c in self.constraints.values():
-            for name in () if isinstance(c.known_to, str) else c.known_to:
-                if name not in owners:
-                    raise ProblemError(f"constraint {c.name}: known to {name!r}, which is no agent")
         object.__setattr__(self, "agents", tuple(owners))
         too_good = -math.inf if self.objective == "min" else math.inf
         integral, magnitude = self.constant == int(self.constant), abs(float(self.constant))

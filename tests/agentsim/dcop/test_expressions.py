@@ -91,10 +91,10 @@ MALICIOUS = {
 
 @pytest.mark.parametrize("text", MALICIOUS.values(), ids=MALICIOUS.keys())
 def test_refuses_at_once(text: str) -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(FormatError) as caught:
         parse(text, "file.yaml", "constraint c").tabulate(["x"], [[0, 1, 2]])
-    assert time.perf_counter() - started < 1.0
+    assert time.process_time() - started < 1.0
     message = str(caught.value)
     assert message.startswith("file.yaml: constraint c: ")
     assert "\n" not in message

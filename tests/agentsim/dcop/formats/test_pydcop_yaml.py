@@ -350,10 +350,10 @@ def bombs() -> dict[str, str]:
 @pytest.mark.parametrize("name", bombs())
 def test_bombs_are_refused_fast(name: str) -> None:
     text = bombs()[name]
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UserError) as caught:
         read(text, "bomb.yaml")
-    assert time.perf_counter() - started < 3.0
+    assert time.process_time() - started < 3.0
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
 

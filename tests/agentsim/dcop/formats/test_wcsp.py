@@ -73,10 +73,10 @@ BAD = {
 def test_bad_input(text: str, cause: str, tmp_path: Path) -> None:
     path = tmp_path / "bad.wcsp"
     path.write_text(text)
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(FormatError, match=escape(cause)) as caught:
         load(path)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
     assert "\n" not in str(caught.value)
 
 

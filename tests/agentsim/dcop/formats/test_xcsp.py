@@ -149,18 +149,18 @@ def test_truncated(part: float) -> None:
 
 def test_a_million_declared_agents_cost_nothing() -> None:
     text = '<instance><agents nbAgents="1000000"><agent name="a"/></agents></instance>'
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(UserError):
         read(text.encode(), "p.xml")
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
 
 
 def test_large_tables_are_refused_before_they_are_made() -> None:
     text = TEXT.replace('<domain name="d3" nbValues="3">1..3<', '<domain name="d3" nbValues="100000">1..100000<')
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(FormatError, match="cells"):
         load_text(text)
-    assert time.perf_counter() - started < 2.0
+    assert time.process_time() - started < 2.0
 
 
 def load_text(text: str) -> Problem:
