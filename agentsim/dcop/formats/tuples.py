@@ -16,7 +16,7 @@ MAX_FILE_BYTES: Final = 256 * 2**20
 """The largest file that is read."""
 MAX_FILE_CELLS: Final = 64_000_000
 """Cells of all tables of one file together: half a gigabyte."""
-MAX_DOMAIN_VALUES: Final = 1_000_000
+MAX_DOMAIN_VALUES: Final = 300_000
 """Values of all domains of one file together."""
 
 
