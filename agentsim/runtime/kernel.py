@@ -453,10 +453,11 @@ class Kernel:
             when = heap[0][0] if heap else math.inf
             if bulk and bulk[0][0] < when:
                 when = bulk[0][0]
-            if self._timers and self._timers[0][0] < when:
-                when = self._timers[0][0]
-            if self._controls and self._controls[0][0] < when:
-                when = self._controls[0][0]
+            timers, controls = self._timers, self._controls
+            if timers and timers[0][0] < when:
+                when = timers[0][0]
+            if controls and controls[0][0] < when:
+                when = controls[0][0]
             if when > self._max_time or self.realtime is not None:
                 if when == math.inf:
                     self._report_deadlock()
@@ -472,7 +473,7 @@ class Kernel:
                 when = max(when, wall)
             self.step = self.step + 1 if when == self.now else 0
             self.now = when
-            if self._controls and self._controls[0][0] <= when:
+            if controls and controls[0][0] <= when:
                 self._control()
             batch = bulk.popleft()[1] if bulk and bulk[0][0] <= when else []
             while heap and heap[0][0] <= when:  # in real time several moments may have passed at once
@@ -512,7 +513,7 @@ class Kernel:
         """Log and hand over one instant's messages."""
         if len(batch) > 1:
             batch.sort()
-        now, step, seq, router = self.now, self.step, self.seq, self.router
+        now, step, seq = self.now, self.step, self.seq
         writer = self.writer
         buffer, write = writer.buffer, writer.pack
         feed, check_cost = self._feed, self.check_cost
@@ -520,11 +521,13 @@ class Kernel:
             host = dst.host
             if check_cost:
                 if host.busy_until > now:
-                    router.schedule(host.busy_until, (index, n, copy, sent_at, src, dst, spec, stamp, payload), now)
+                    self.router.schedule(
+                        host.busy_until, (index, n, copy, sent_at, src, dst, spec, stamp, payload), now
+                    )
                     continue
                 self._woken[host] = None
             if host.crashed:
-                router.fate(
+                self.router.fate(
                     (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("dropped", now, copy, "crash")
                 )
                 continue

@@ -16,12 +16,12 @@ class _LeanLoop(asyncio.SelectorEventLoop):
     """An event loop for many short callbacks and nothing urgent from outside.
 
     On a random network each delivery takes a turn of the loop. asyncio's turn asks the clock and the operating system
-    each time, and checks each callback at four places; here that happens at every 64th turn, or when there is nothing
-    to do. Worth a sixth of a run's time.
+    each time, and checks each callback at four places; here they are asked after 256 callbacks, or when there is
+    nothing to do. Callbacks run in the order in which they were queued, as ever. Worth a fifth of a run's time.
     """
 
-    _turns = 0
     _ready: deque[asyncio.Handle]
+    _stopping: bool
 
     def call_soon(  # type: ignore[override]  # the stubs tie callback and arguments by a TypeVarTuple
         self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
@@ -33,14 +33,13 @@ class _LeanLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         ready = self._ready
-        self._turns += 1
-        if not ready or not self._turns & 63:
-            super()._run_once()  # type: ignore[misc]  # not in the stubs
-            return
-        for _ in range(len(ready)):
+        for _ in range(256):
+            if not ready or self._stopping:
+                break
             handle = ready.popleft()
             if not handle._cancelled:
                 handle._run()
+        super()._run_once()  # type: ignore[misc]  # not in the stubs
 
 
 def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:

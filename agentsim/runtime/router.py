@@ -8,7 +8,7 @@ random draws and interceptors see the same order whatever task ran first.
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
@@ -89,7 +89,7 @@ class Router:
         self._interceptors = interceptors
         self._constant = network.constant if steady and not interceptors else None
         self._plain = network.plain
-        self._channels: dict[tuple[int, int], Channel] = {}
+        self._channels: defaultdict[int, dict[int, Channel]] = defaultdict(dict)
         self.heap: list[tuple[float, Entry]] = []
         self.bulk: deque[tuple[float, list[Entry]]] = deque()
         """With one constant latency whole instants travel together and stay in order: no heap is needed."""
@@ -107,39 +107,50 @@ class Router:
             else:
                 self.bulk.append((now + self._constant, out))
             return
-        if len(out) > 1:
-            out.sort()
-        network, channels, plain = self._network, self._channels, self._plain
+        if self._plain and not self._interceptors:
+            self._route_plainly(out, now)
+            return
+        out.sort()
+        network = self._network
         held_back: dict[tuple[int, int], float] = {}
         if self._interceptors:
             out = self._intercept(out, held_back)
         for entry in out:
-            index, _, _, sent_at, src, dst, _, _, _ = entry
+            index, n, _, sent_at, src, dst, _, _, _ = entry
             if src.host is dst.host:
                 self.schedule(sent_at + network.local_delay, entry, now)
                 continue
-            channel = channels.get((index, dst._index))
-            if channel is None:
-                channel = network.channel(self._seed, src.name, dst.name, src.host.name)
-                channels[index, dst._index] = channel
-            if held_back:
-                sent_at += held_back.get((index, entry[1]), 0.0)
-            if plain:
-                delays = channel.delays
-                due = sent_at + (delays.pop() if delays else network.latency(channel))
-                if due < channel.last:
-                    due = channel.last
-                channel.last = due
-                if due > now:
-                    heapq.heappush(self.heap, (due, entry))
-                else:
-                    self.next_step.append(entry)
-                continue
+            sent_at += held_back.get((index, n), 0.0)
+            channel = self._channels[index].get(dst._index) or self._open_channel(src, dst)
             arrivals, fates = network.transmit(channel, sent_at, src.host.name, dst.host.name)
             for fate in fates:
                 self.fate(entry, fate)
             for due, copy in arrivals:
-                self.schedule(due, (entry[0], entry[1], copy, *entry[3:]), now)
+                self.schedule(due, (index, n, copy, *entry[3:]), now)
+
+    def _route_plainly(self, out: list[Entry], now: float) -> None:
+        """Route where there is nothing but latency: the hot path of random networks, where nothing needs sorting."""
+        channels, heap = self._channels, self.heap
+        for entry in out:
+            src, dst = entry[4], entry[5]
+            if src.host is dst.host:
+                self.schedule(entry[3] + self._network.local_delay, entry, now)
+                continue
+            channel = channels[entry[0]].get(dst._index) or self._open_channel(src, dst)
+            delays = channel.delays
+            due = entry[3] + (delays.pop() if delays else self._network.latency(channel))
+            if due < channel.last:
+                due = channel.last
+            channel.last = due
+            if due > now:
+                heapq.heappush(heap, (due, entry))
+            else:
+                self.next_step.append(entry)
+
+    def _open_channel(self, src: Port, dst: Port) -> Channel:
+        channel = self._network.channel(self._seed, src.name, dst.name, src.host.name)
+        self._channels[src._index][dst._index] = channel
+        return channel
 
     def schedule(self, due: float, entry: Entry, now: float) -> None:
         """Have a message delivered at `due`, or at the next step if that is not later than `now`."""
