@@ -60,6 +60,7 @@ SMALL = [
     "frodo/gh01_n06_d50_k3_hard.xml",
     "frodo/gh03_n08_d90_k3_hard.xml",
     "frodo/ms01_PEAV_a4_m2_p2_s4.xml",
+    "frodo/ms05_EAV_a6_m5_p2_s5.xml",
     "frodo/rn01_n06_e08_a6_amp20.xml",
     "frodo/rn06_n08_e12_a8_hard20.xml",
     "frodo/rn07_n08_e12_a8_max.xml",
