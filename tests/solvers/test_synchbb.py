@@ -46,3 +46,13 @@ def test_nccc_is_the_number_of_checks_and_the_bound_never_rises(carry: str) -> N
                 assert order.nccc == order.checks, f"seed {seed}"
                 checked += 1
     assert checked > 10
+
+
+def test_with_an_adversary_about_nothing_is_proved() -> None:
+    def watcher(envelope: object) -> None:
+        """An interceptor that lets everything pass; nobody can know that it did."""
+
+    honest = simulate(chain(), "dpop")
+    assert (honest.status, honest.bound) == ("optimal", 0)
+    watched = simulate(chain(), "dpop", interceptors=[watcher])
+    assert (watched.status, watched.cost, watched.bound) == ("finished", 0, None)
