@@ -422,6 +422,8 @@ class AdoptReader:
     values. A THRESHOLD is the rest of a budget after costs of its sender and of the receiver's siblings: not analysed.
     """
 
+    stateless = True
+
     def __init__(self, context: ReaderContext) -> None:
         self._context = context
 

@@ -314,6 +314,8 @@ class AdoptPlus(Agent):
 class AdoptPlusReader:
     """What a viewer of ADOPT+ messages can conclude: what one of ADOPT messages can, and how often values change."""
 
+    stateless = True
+
     def __init__(self, context: ReaderContext) -> None:
         self._context = context
 

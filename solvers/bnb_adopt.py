@@ -331,6 +331,8 @@ class BnBAdoptReader:
     costs of its sender and of the receiver's siblings: not analysed.
     """
 
+    stateless = True
+
     def __init__(self, context: ReaderContext) -> None:
         self._context = context
 

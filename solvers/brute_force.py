@@ -160,6 +160,8 @@ def least(functions: Sequence[NamedTable], sizes: Mapping[str, int]) -> tuple[di
 class BruteForceReader:
     """What a viewer of brute force can conclude: everything the sender of COSTS knew, and everybody's value."""
 
+    stateless = True
+
     def __init__(self, context: ReaderContext) -> None:
         self._context = context
 

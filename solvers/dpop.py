@@ -142,6 +142,8 @@ def own_tables(agent: Agent, place: TreePlace) -> list[NamedTable]:
 class DpopReader:
     """What a viewer of DPOP can conclude: UTIL says what the sender's subtree costs, VALUE who took which value."""
 
+    stateless = True
+
     def __init__(self, context: ReaderContext) -> None:
         self._context = context
 

@@ -132,6 +132,7 @@ class Kernel:
         self.ports: dict[str, Port] = {}
         self.hosts: dict[str, Host] = {}
         self.observers: list[ObserverSlot] = []
+        self.live: dict[str, Callable[[], Mapping[str, Any]]] = {}  # by observer: what to show of it
         self.factory: Callable[[Port], Agent] | None = None
         self.now = 0.0
         self.step = 0

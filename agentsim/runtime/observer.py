@@ -15,7 +15,8 @@ Writing one is a class with one method::
 An observer runs as the last phase of each instant, live and in replay alike: its feed *is* the log. It cannot change a
 run, and one that raises fails the run.
 
-Views: `agent:NAME` (that agent's inbox, outbox and local views), `coalition:A+B`, `wire:A>B`, `all`.
+Views: `agent:NAME` (that agent's inbox, outbox and local views), `coalition:A+B`, `wire:A>B`, `all`; and
+`coalitions:K`, which has the eyes of all, for observers that tell coalitions of K agents apart.
 """
 
 from __future__ import annotations
@@ -41,14 +42,16 @@ class ObserverView:
     """Whose eyes an observer sees with.
 
     Args:
-        spec: as written: `agent:NAME`, `coalition:A+B`, `wire:A>B`, `all`.
-        agents: the agents whose mail it sees; empty for `all`.
+        spec: as written: `agent:NAME`, `coalition:A+B`, `coalitions:K`, `wire:A>B`, `all`.
+        agents: the agents whose mail it sees; empty for `all` and `coalitions:K`.
         wire: (from, to) for a wire.
+        coalitions: K; 1 for `all`, where every agent is on its own.
     """
 
     spec: str
     agents: tuple[str, ...] = ()
     wire: tuple[str, str] | None = None
+    coalitions: int = 1
 
     @classmethod
     def parse(cls, spec: str, agents: Iterable[str]) -> ObserverView:
@@ -58,6 +61,10 @@ class ObserverView:
         text = ":".join(rest)
         if kind == "all" and not rest:
             return cls("all")
+        if kind == "coalitions":
+            if not (text.isascii() and text.isdigit() and 1 <= int(text) < len(known)):
+                raise UserError(f"view {spec!r}: coalitions:K needs a K from 1 to {max(1, len(known) - 1)}")
+            return cls(f"coalitions:{int(text)}", coalitions=int(text))
         if kind == "agent":
             names = [unquote(text)]
         elif kind == "coalition":
@@ -67,7 +74,7 @@ class ObserverView:
             if len(names) != 2:
                 raise UserError(f"view {spec!r}: a wire is written wire:A>B")
         else:
-            raise UserError(f"view {spec!r}: must be agent:NAME, coalition:A+B, wire:A>B or all")
+            raise UserError(f"view {spec!r}: must be agent:NAME, coalition:A+B, coalitions:K, wire:A>B or all")
         for name in names:
             if name not in known:
                 raise UserError(f"view {spec!r}: no agent is called {name!r}")
@@ -126,6 +133,10 @@ class ObserverContext:
     def reader(self, agent: str | None = None) -> Reader | None:
         """Return a new disclosure reader for the viewer (or for one agent of it); None if the solver has none."""
         nodes = self.nodes if agent is None else tuple(n for n in self.nodes if self.setup.nodes[n] == agent)
+        return self.reader_for(nodes)
+
+    def reader_for(self, nodes: Iterable[str]) -> Reader | None:
+        """Return a new disclosure reader for whoever hosts these nodes; None if the solver has none."""
         return make_reader(self.solver, self.setup, nodes)
 
 
@@ -155,6 +166,10 @@ class Observer:
 
     def findings(self) -> Any:
         """Return what was found: plain data (maps, lists, numbers, strings). Called once, at the end."""
+        return {}
+
+    def live(self) -> Mapping[str, Any]:
+        """Return what to show of it while the run goes on; called from another thread a few times a second."""
         return {}
 
     async def run(self) -> None:

@@ -28,6 +28,7 @@ class _WithDfs:
 
     def __init__(self, inner: Reader) -> None:
         self._inner = inner
+        self.stateless = bool(getattr(inner, "stateless", False))
 
     def read(self, delivery: Delivery) -> Iterable[Statement]:
         """Return the statements that one delivery supports."""

@@ -195,6 +195,7 @@ def attach(kernel: Kernel, observers: Iterable[Observer], setup: Setup) -> None:
             return observer.run()
 
         kernel.add_observer(observer.label, observer.context.view.sees(setup.nodes), start)
+        kernel.live[observer.label] = observer.live
 
 
 def parse_observer(spec: str) -> tuple[type[Observer], dict[str, Any]]:

@@ -194,7 +194,11 @@ class _Subtrees(dict[str, tuple[str, ...]]):
 
 
 class Reader(Protocol):
-    """Draws statements from what one viewer saw."""
+    """Draws statements from what one viewer saw.
+
+    A reader whose statements follow from the delivery alone says so by a class attribute `stateless = True`. It need
+    not be shown what its viewer sends, nor the same message twice.
+    """
 
     def read(self, delivery: Delivery) -> Iterable[Statement]:
         """Return the statements that one delivery supports, given all earlier ones."""

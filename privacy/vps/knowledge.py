@@ -1,0 +1,307 @@
+"""What an observer knows: what is public, what its own views tell it, and what it has come to believe of others.
+
+The only problem knowledge that inference may use is the observer's own local view and what everybody knows: ranges of
+costs, offsets, and constraints that are known to all (who attends which event, say).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+
+import numpy as np
+
+from agentsim.dcop.problem import Constraint, Cost
+from agentsim.runtime.statements import Rest
+from agentsim.runtime.view import Setup
+from privacy.vps.metrics import GAINS, expected_gain, loss_of_some
+from privacy.vps.prior import Prior, Scale
+
+
+class Belief:
+    """What one observer believes of the private costs of one variable of another agent.
+
+    Attributes:
+        variable: the variable.
+        agent: its owner, the subject.
+        scale: the public range; levels run from 1 to u.
+        low: by value, the least level that its cost can have. Length d.
+        high: by value, the greatest. Length d.
+        bounds: number of bounds by level, each of which says that *some* value has at most this level; for a rule that
+            spreads them over all values alike (the ambiguity rule).
+        least: the least level L of which *some* value's cost is known to be at most L, as a logical fact; u for none.
+    """
+
+    __slots__ = ("_changed", "_clean", "agent", "bounds", "high", "least", "low", "scale", "variable")
+
+    def __init__(self, variable: str, agent: str, size: int, scale: Scale, changed: list[Belief]) -> None:
+        self.variable, self.agent, self.scale = variable, agent, scale
+        self.low = [1] * size
+        self.high = [scale.levels] * size
+        self.bounds: dict[int, int] = {}
+        self.least = scale.levels
+        self._changed = changed
+        self._clean = True
+
+    def cap(self, value: int, level: int) -> None:
+        """Learn that a value's cost has at most this level."""
+        if level < self.high[value]:
+            self.high[value] = max(level, self.low[value])
+            self._touch()
+
+    def lift(self, value: int, level: int) -> None:
+        """Learn that a value's cost has at least this level."""
+        if level > self.low[value]:
+            self.low[value] = min(level, self.high[value])
+            self._touch()
+
+    def count(self, level: int) -> None:
+        """Count one more bound of some value, nobody knows which, for the ambiguity rule."""
+        if level < self.scale.levels:
+            self.bounds[level] = self.bounds.get(level, 0) + 1
+            self._touch()
+
+    def some(self, level: int) -> None:
+        """Learn that some value's cost has at most this level."""
+        if level < self.least:
+            self.least = level
+            self._touch()
+
+    def _touch(self) -> None:
+        if self._clean:
+            self._clean = False
+            self._changed.append(self)
+
+    def settle(self, metric: str) -> float:
+        """Return the loss, and note the next change anew."""
+        self._clean = True
+        return self.loss(metric)
+
+    def loss(self, metric: str) -> float:
+        """Return the loss in the metric's unit, all values together."""
+        u = self.scale.levels
+        if self.bounds:
+            steps, gain = sorted(self.bounds.items()), GAINS[metric]
+            by_cap = {cap: expected_gain(steps, len(self.high), cap, u, gain) for cap in set(self.high)}
+            return sum(by_cap[cap] for cap in self.high)
+        left = [high - low + 1 for low, high in zip(self.low, self.high, strict=True)]
+        above = [min(k, max(0, high - self.least)) for k, high in zip(left, self.high, strict=True)]
+        return loss_of_some(metric, left, above, u)
+
+
+class Public:
+    """What everybody knows, shared by all observers of a run.
+
+    Args:
+        setup: the run's setup.
+        prior: the ranges of private costs.
+    """
+
+    def __init__(self, setup: Setup, prior: Prior) -> None:
+        self.setup, self.prior = setup, prior
+        problem = setup.problem
+        self.owner = {v.name: v.agent for v in problem.variables.values()}
+        self.size = {v.name: v.size for v in problem.variables.values()}
+        self._floors: dict[object, tuple[Cost, Cost]] = {}
+        self.read_off: list[str] = []
+        """Constraints whose least cost had to be read off their tables."""
+        self.reach = sum(max(abs(s.low), abs(s.high), s.high - s.low) for s in prior.scales.values())
+        """No difference between two sums of private costs is greater."""
+        self.equalities: dict[str, tuple[str, str]] = {}
+        """Constraints that demand equal values, at a price above `reach`: a cost that tells anything keeps to them."""
+        for c in problem.constraints.values():
+            if self._is_equality(c):
+                self.equalities[c.name] = (c.scope[0], c.scope[1])
+        self.ties: dict[str, tuple[str, ...]] = {}
+        """Variables by variable that a publicly known equality ties to it."""
+        _link(self.ties, (self.equalities[n] for n in self.equalities if problem.constraints[n].known_to == "all"))
+
+    def _is_equality(self, c: Constraint) -> bool:
+        if c.arity != 2 or c.table.shape[0] != c.table.shape[1] or c.table.shape[0] < 2:
+            return False
+        costs = self.setup.sense * c.table
+        agree = np.eye(len(costs), dtype=bool)
+        return bool(np.isfinite(costs[agree]).any() and (costs[~agree] > self.reach).all())
+
+    @cached_property
+    def floor_of(self) -> dict[str, Cost]:
+        """Least cost by constraint that may be assumed, at most 0: as declared, or as its offset tells.
+
+        Solvers of signed costs shift nothing. There the least entry of a table without a declared range stands in for
+        the offset that others would publish.
+        """
+        setup = self.setup
+        if setup.costs == "nonnegative":
+            return {name: -setup.constraint_offsets.get(name, 0) for name in setup.problem.constraints}
+        floors: dict[str, Cost] = {}
+        for c in setup.problem.constraints.values():
+            if c.cost_range is not None:
+                low, high = c.cost_range
+                floors[c.name] = min(0, low if setup.sense > 0 else -high)
+                continue
+            costs = setup.sense * c.table
+            finite = costs[np.isfinite(costs)] if costs.dtype.kind == "f" else costs
+            least = finite.min().item() if finite.size else 0
+            if least < 0:
+                self.read_off.append(c.name)
+            floors[c.name] = min(0, int(least) if setup.problem.integral else least)
+        return floors
+
+    def private_floor(self, variable: str) -> Cost:
+        """Return the least private cost of a variable; 0 where it has none."""
+        scale = self.prior.scales.get(variable)
+        return 0 if scale is None else scale.low
+
+    def nodes(self, parties: Sequence[str], rest: Rest) -> tuple[str, ...]:
+        """Return the nodes whose cost functions are meant: the parties and what is below them, or may be meant."""
+        if rest == "none":
+            return tuple(parties)
+        if rest == "subtree" and self.setup.tree is not None:
+            return tuple(dict.fromkeys(n for p in parties for n in self.setup.tree.subtree(p)))
+        return tuple(self.owner)
+
+    def floors(self, parties: tuple[str, ...], rest: Rest) -> tuple[Cost, Cost]:
+        """Return the least that a cost of `parties` and `rest` can be, in minimising user units.
+
+        Returns:
+            With the parties' private floors as they are (each of them costs at least that much), and with none above 0.
+            Of unnamed parts only what is negative counts: nobody knows how many there are.
+        """
+        key = (parties, rest)
+        found = self._floors.get(key)
+        if found is None:
+            nodes = self.nodes(parties, rest)
+            named = set(parties)
+            base = sum(self.floor_of[c.name] for n in nodes for c in self.setup.evaluated_at[n])
+            base += sum(min(0, self.private_floor(n)) for n in nodes if n not in named)
+            floors = [self.private_floor(p) for p in parties]
+            found = self._floors[key] = (base + sum(floors), base + sum(min(0, f) for f in floors))
+        return found
+
+
+def _link(ties: dict[str, tuple[str, ...]], edges: Iterable[tuple[str, str]]) -> None:
+    gathered: dict[str, dict[str, None]] = {}
+    for a, b in edges:
+        gathered.setdefault(a, {})[b] = None
+        gathered.setdefault(b, {})[a] = None
+    ties.update((name, tuple(others)) for name, others in gathered.items())
+
+
+class Mind:
+    """One observer: an agent, or agents that share what they know.
+
+    Args:
+        name: of the observer.
+        agents: whose eyes it has; nobody's for a wire.
+        nodes: their variables.
+        public: what everybody knows.
+    """
+
+    def __init__(self, name: str, agents: Iterable[str], nodes: Iterable[str], public: Public) -> None:
+        self.name, self.public = name, public
+        self.agents = frozenset(agents)
+        self.nodes = tuple(nodes)
+        self.beliefs: dict[str, Belief] = {}
+        self.changed: list[Belief] = []
+        """Beliefs that changed since they were last looked at; whoever looks empties it."""
+        self._own = frozenset(self.nodes)
+        self._paths: dict[object, str | None] = {}
+
+    def belief(self, variable: str) -> Belief | None:
+        """Return what is believed of a variable's private costs; None if it has none, or they are the observer's."""
+        found = self.beliefs.get(variable)
+        if found is None:
+            scale = self.public.prior.scales.get(variable)
+            if scale is None or self.public.owner[variable] in self.agents:
+                return None
+            agent = self.public.owner[variable]
+            found = Belief(variable, agent, self.public.size[variable], scale, self.changed)
+            self.beliefs[variable] = found
+        return found
+
+    @cached_property
+    def ties(self) -> Mapping[str, tuple[str, ...]]:
+        """Variables by variable that must have the same value, as public and own constraints say."""
+        public = self.public
+        constraints = public.setup.problem.constraints
+        own = [
+            edge
+            for name, edge in public.equalities.items()
+            if constraints[name].known_to != "all"
+            and not self._own.isdisjoint(edge)
+            and not self.agents.isdisjoint(public.setup.problem.known_to(constraints[name]))
+        ]
+        if not own:
+            return public.ties
+        both: dict[str, tuple[str, ...]] = {}
+        _link(both, own)
+        return _Union(public.ties, both)
+
+    @cached_property
+    def tied(self) -> frozenset[str]:
+        """Variables that known equalities tie to one of the observer's own."""
+        reached = set(self.nodes)
+        border = list(self.nodes)
+        while border:
+            for other in self.ties.get(border.pop(), ()):
+                if other not in reached:
+                    reached.add(other)
+                    border.append(other)
+        return frozenset(reached)
+
+    def slot(self, party: str, parties: tuple[str, ...], context: Mapping[str, int]) -> int | None:
+        """Return the value that `party` has in a cost of `parties` under `context`; None if that cannot be told.
+
+        It is told by name, or by known equalities that all count towards that cost. Such a one must have a party at one
+        end and a party, or a variable of the context, at the other: then whoever evaluates it is among the parties.
+        """
+        value = context.get(party)
+        if value is not None:
+            return value
+        ties = self.ties.get(party)
+        if ties is None:
+            return None
+        for other in ties:
+            value = context.get(other)
+            if value is not None:
+                return value
+        if len(parties) == 1:
+            return None
+        key = (party, parties, tuple(context))
+        if key not in self._paths:
+            self._paths[key] = self._path(party, frozenset(parties), context)
+        end = self._paths[key]
+        return None if end is None else context[end]
+
+    def _path(self, party: str, parties: frozenset[str], context: Mapping[str, int]) -> str | None:
+        reached, border = {party}, [party]
+        while border:
+            for other in self.ties.get(border.pop(), ()):
+                if other in context:
+                    return other
+                if other in parties and other not in reached:
+                    reached.add(other)
+                    border.append(other)
+        return None
+
+
+class _Union(Mapping[str, tuple[str, ...]]):
+    """Public ties and an observer's own, without a copy of the public ones for each observer."""
+
+    def __init__(self, public: Mapping[str, tuple[str, ...]], own: Mapping[str, tuple[str, ...]]) -> None:
+        self._public, self._own = public, own
+
+    def __getitem__(self, name: str) -> tuple[str, ...]:
+        own, public = self._own.get(name), self._public.get(name)
+        if own is None or public is None:
+            both = own if public is None else public
+            if both is None:
+                raise KeyError(name)
+            return both
+        return tuple(dict.fromkeys((*own, *public)))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys((*self._own, *self._public)))
+
+    def __len__(self) -> int:
+        return len(dict.fromkeys((*self._own, *self._public)))

@@ -1,0 +1,374 @@
+"""The observer `vps`: what each agent has learnt of the others' private costs, live, and what that adds up to.
+
+Valuation of possible states (Maheswaran et al. 2006; Lee, Mak and Shi, sections II.C and IV). For observer j and
+subject i, with the loss of every private cost of i by the chosen metric::
+
+    p_i = sum over observers j != i of loss_ij / ((n - 1) * full_i)          0: nothing, 1: everybody knows everything
+
+full_i is the loss if all of i's private costs were known, summed over i's variables; n counts the agents that own a
+variable, and those that learn nothing stay in the denominator. With another view than `all` the mean is over the
+observers there are: one for `agent:A`, one for `coalition:A+B`, all coalitions without i for `coalitions:K`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, ClassVar, Final
+
+from agentsim.errors import UserError
+from agentsim.runtime import registry
+from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.observer import Observer, ObserverContext
+from agentsim.runtime.statements import Reader, Unanalysed, uncovered
+from privacy.aggregators import parse_aggregators
+from privacy.vps.knowledge import Belief, Mind, Public
+from privacy.vps.metrics import GAINS, full_loss
+from privacy.vps.prior import make_prior
+from privacy.vps.rules import BUILT_IN, Counted, Rule
+
+AGGREGATORS: Final = "average+max+risk"
+MAX_COALITIONS: Final = 5000
+MAX_PAIRS: Final = 40_000
+"""Beyond so many pairs of observer and subject the matrix leaves out those without loss."""
+MAX_POINTS: Final = 2000
+"""A curve with more points is thinned to every other one."""
+MAX_REMEMBERED: Final = 50_000
+MAX_REMEMBERED_BYTES: Final = 2048
+"""Search algorithms repeat small messages again and again; what was learnt from one is not worked out twice."""
+
+_OWN_OPTIONS: Final = ("rule", "metric", "prior", "bins", "aggregators", "tau", "empty", "view", "as")
+
+
+class Viewer:
+    """One observer of a run: its mind, its rule and its reader."""
+
+    __slots__ = ("losses", "mind", "read", "remembered", "rule", "stateless")
+
+    def __init__(self, mind: Mind, rule: Rule, reader: Reader) -> None:
+        self.mind, self.rule = mind, rule
+        self.read = reader.read
+        self.stateless = bool(getattr(reader, "stateless", False))
+        self.remembered: dict[object, Sequence[Counted]] | None = {} if self.stateless and rule.idempotent else None
+        self.losses: dict[str, float] = {}  # by variable
+
+
+class Vps(Observer):
+    """Privacy loss of every agent by inference rules, a metric and aggregators (see the module).
+
+    Options: `rule` (paper, exact, tight, a registered one or a subclass of Rule) and the rule's own; `metric`
+    (entropy, proportional, guess); `prior` (LO..HI) and `bins`; `aggregators` (average+max+risk) with `tau` and
+    `empty`; `view` (all, agent:A, coalition:A+B, coalitions:K).
+    """
+
+    name = "vps"
+    default_view: ClassVar[str] = "all"
+
+    def __init__(self, context: ObserverContext) -> None:
+        super().__init__(context)
+        options = context.options
+        self.metric = str(options.get("metric", "entropy"))
+        if self.metric not in GAINS:
+            raise UserError(f"{self.label}: metric={self.metric}: must be one of {', '.join(GAINS)}")
+        self.rule_name, self.rule_class = _rule(options.get("rule", "paper"), self.label)
+        own = {key: value for key, value in options.items() if key not in _OWN_OPTIONS}
+        self.rule_params = registry.make_params(
+            self.rule_class.Params, own, f"observer {self.label}, rule {self.rule_name}"
+        )
+        tau, empty = (_number(options, key, self.label) for key in ("tau", "empty"))
+        self.aggregators = parse_aggregators(options.get("aggregators", AGGREGATORS), tau=tau, empty=empty)
+        if context.redacted:
+            raise UserError(f"{self.label}: needs private costs, which this log leaves out (--redact)")
+        bins = _number(options, "bins", self.label)
+        self.prior = make_prior(context.setup, options.get("prior"), None if bins is None else int(bins))
+        self.public = Public(context.setup, self.prior)
+
+    @property
+    def rule(self) -> str:
+        """The rule and those of its options that are not as by default, as one writes them."""
+        if self.rule_params is None:
+            return self.rule_name
+        fields = {f.name: f.default for f in dataclasses.fields(self.rule_params)}
+        given = {
+            n: getattr(self.rule_params, n) for n, default in fields.items() if getattr(self.rule_params, n) != default
+        }
+        return ",".join([self.rule_name, *(f"{n}={_plain(v)}" for n, v in given.items())])
+
+    def start(self) -> None:
+        """Give each observer a mind, a rule and a reader."""
+        owners = self.context.setup.nodes
+        variables = self.public.owner
+        nodes: dict[str, list[str]] = {}
+        for variable, agent in variables.items():
+            nodes.setdefault(agent, []).append(variable)
+        self.agents = tuple(nodes)
+        """Agents that own a variable."""
+        self._owner = owners
+        groups = self._groups(nodes)
+        self.viewers: list[Viewer] = []
+        self._reads: dict[str, list[Viewer]] = {node: [] for node in owners}  # by node: whose mail this is
+        self._analysed = True
+        for name, group in groups:
+            own = [n for n, agent in owners.items() if agent in group]
+            reader = self.context.reader_for(own)
+            if reader is None:
+                self._analysed = False
+                return
+            mind = Mind(name, group, [n for n in own if n in variables], self.public)
+            viewer = Viewer(mind, self.rule_class(mind, self.rule_params), reader)
+            self.viewers.append(viewer)
+            for node in own:
+                self._reads[node].append(viewer)
+        self._full = {agent: self._full_loss(names) for agent, names in nodes.items()}
+        self.subjects = tuple(agent for agent in self.agents if self._full[agent] > 0)
+        """Agents with private costs."""
+        self._watchers = {
+            agent: sum(agent not in viewer.mind.agents for viewer in self.viewers) for agent in self.subjects
+        }
+        self._sums = dict.fromkeys(self.subjects, 0.0)
+        self._curves: dict[str, list[list[float]]] = {agent: [[0.0, 0.0]] for agent in self.subjects}
+        self._time = 0.0
+        self._missed: dict[str, None] = {}
+
+    def _groups(self, nodes: Mapping[str, Sequence[str]]) -> list[tuple[str, tuple[str, ...]]]:
+        view = self.context.view
+        if view.wire is not None:
+            return [(view.spec, ())]
+        if view.agents:
+            return [("+".join(view.agents), view.agents)]
+        size = view.coalitions
+        if (count := math.comb(len(nodes), size)) > MAX_COALITIONS:
+            what = "agents" if size == 1 else f"coalitions of {size} agents"
+            raise UserError(
+                f"{self.label}: {count} {what}, more than {MAX_COALITIONS}: choose whom to look at by view="
+            )
+        return [("+".join(group), group) for group in combinations(nodes, size)]
+
+    def _full_loss(self, variables: Iterable[str]) -> float:
+        scales = self.prior.scales
+        return sum(
+            full_loss(self.metric, self.public.size[v], scales[v].levels)
+            for v in variables
+            if v in scales and scales[v].levels > 1
+        )
+
+    def observe(self, delivery: Delivery) -> None:
+        """Let everybody who received it, and nobody else, learn from one delivery."""
+        if not self._analysed:
+            return
+        if delivery.delivered_at != self._time:
+            self._look()
+            self._time = delivery.delivered_at
+        src, dst = delivery.src, delivery.dst
+        sender = self._owner[src]
+        wire = self.context.view.wire
+        if wire is not None:
+            readers = self.viewers
+        else:
+            readers = self._reads[dst]
+            for viewer in self._reads[src]:
+                if not viewer.stateless:  # its own words: the reader needs to know them, but they tell it nothing
+                    list(viewer.read(delivery))
+        key: object = None
+        for viewer in readers:
+            if sender in viewer.mind.agents:
+                continue
+            remembered = viewer.remembered
+            if remembered is None or len(delivery.payload) > MAX_REMEMBERED_BYTES:
+                self._learn(viewer, delivery)
+                continue
+            if key is None:
+                key = (src, dst, delivery.type, delivery.payload)
+            again = remembered.get(key)
+            if again is None:
+                if len(remembered) >= MAX_REMEMBERED:
+                    remembered.clear()
+                remembered[key] = self._learn(viewer, delivery)
+            else:
+                for belief, level in again:
+                    belief.count(level)
+
+    def _learn(self, viewer: Viewer, delivery: Delivery) -> Sequence[Counted]:
+        statements = list(viewer.read(delivery))
+        for statement in statements:
+            if type(statement) is Unanalysed:
+                self._missed[f"{statement.label} ({delivery.type})"] = None
+        for name in uncovered(delivery, statements):
+            self._missed[f"field {name} ({delivery.type})"] = None
+        return viewer.rule.learn(statements, delivery)
+
+    def _look(self) -> None:
+        """Bring losses and curves up to date with what was learnt by now."""
+        moved: dict[str, None] = {}
+        for viewer in self.viewers:
+            changed = viewer.mind.changed
+            if not changed:
+                continue
+            for belief in changed:
+                before = viewer.losses.get(belief.variable, 0.0)
+                after = viewer.losses[belief.variable] = belief.settle(self.metric)
+                if after != before and belief.agent in self._sums:
+                    self._sums[belief.agent] += after - before
+                    moved[belief.agent] = None
+            changed.clear()
+        for agent in moved:
+            self._plot(self._curves[agent], self._share(agent, self._sums[agent]))
+
+    def _share(self, agent: str, loss: float) -> float:
+        watchers = self._watchers[agent]
+        return min(1.0, loss / (watchers * self._full[agent])) if watchers else 0.0
+
+    def _plot(self, curve: list[list[float]], p: float) -> None:
+        p = round(p, 12)
+        if curve[-1][0] == self._time:
+            curve[-1][1] = p
+        elif curve[-1][1] != p:
+            curve.append([self._time, p])
+            if len(curve) > MAX_POINTS:
+                curve[1:-1] = curve[2:-1:2]
+
+    def loss_by_subject(self, viewer: Viewer) -> dict[str, float]:
+        """Return what one observer has learnt of each subject, in the metric's unit."""
+        found: dict[str, float] = {}
+        for variable, loss in viewer.losses.items():
+            agent = viewer.mind.beliefs[variable].agent
+            found[agent] = found.get(agent, 0.0) + loss
+        return found
+
+    def losses(self) -> dict[str, float | None]:
+        """Return p_i by agent as of now; None for agents without private costs, and for those nobody watches."""
+        self._look()
+        sums = dict.fromkeys(self.subjects, 0.0)
+        for viewer in self.viewers:
+            for agent, loss in self.loss_by_subject(viewer).items():
+                if agent in sums:
+                    sums[agent] += loss
+        return {a: self._share(a, sums[a]) if a in sums and self._watchers[a] else None for a in self.agents}
+
+    def aggregate(self, losses: Mapping[str, float | None]) -> dict[str, float | None]:
+        """Return each aggregator's verdict on the losses that are not None; None where there are none."""
+        values = [p for p in losses.values() if p is not None]
+        return {name: aggregator(values) if values else None for name, aggregator in self.aggregators.items()}
+
+    def live(self) -> dict[str, Any]:
+        """Return what is known by now, for a display: loss and aggregate."""
+        if not self._analysed:
+            return {}
+        losses = {a: self._share(a, self._sums[a]) if a in self._sums else None for a in self.agents}
+        return {"loss": losses, "aggregate": self.aggregate(losses)}
+
+    def findings(self) -> dict[str, Any]:
+        """Return loss, matrix, aggregate, prior, rule, curve and what goes with them."""
+        described = {"rule": self.rule, "metric": self.metric, "prior": self.prior.describe()}
+        if not self._analysed:
+            note = f"{self.context.solver_name}: not analysed, it has no reader; nothing is known of what it leaks"
+            none = dict.fromkeys(self.agents)
+            return {
+                "solver_analysed": False,
+                "loss": none,
+                "matrix": {},
+                "aggregate": dict.fromkeys(self.aggregators),
+                **described,
+                "curve": {},
+                "notes": [note],
+            }
+        losses = self.losses()
+        notes = list(self.prior.notes)
+        bare = [a for a in self.agents if a not in self.subjects]
+        if bare:
+            shown = ", ".join(bare[:10]) + (", ..." if len(bare) > 10 else "")
+            notes.append(f"no private costs, so no loss, and left out of aggregation: {shown}")
+        if self.public.read_off:
+            notes.append(
+                f"the least costs of {len(self.public.read_off)} constraints were read off their tables and taken as "
+                "public: declare a cost range to avoid this"
+            )
+        if self._missed:
+            notes.append(f"not analysed, so not counted as loss: {', '.join(sorted(self._missed))}")
+        matrix, sparse = self._matrix()
+        if sparse:
+            notes.append("the matrix leaves out pairs without loss")
+        return {
+            "solver_analysed": True,
+            "loss": losses,
+            "matrix": matrix,
+            "aggregate": self.aggregate(losses),
+            **described,
+            "sound": self.rule_class.sound,
+            "unit": "bits" if self.metric == "entropy" else self.metric,
+            "n": len(self.agents),
+            "curve": {agent: [*curve] for agent, curve in self._curves.items()},
+            "notes": notes,
+        }
+
+    def _matrix(self) -> tuple[dict[str, dict[str, float]], bool]:
+        sparse = len(self.viewers) * len(self.subjects) > MAX_PAIRS
+        matrix: dict[str, dict[str, float]] = {}
+        for viewer in self.viewers:
+            known = self.loss_by_subject(viewer)
+            row = {
+                agent: known.get(agent, 0.0)
+                for agent in (known if sparse else self.subjects)
+                if agent not in viewer.mind.agents and agent in self._sums
+            }
+            if row or not sparse:
+                matrix[viewer.mind.name] = row
+        return matrix, sparse
+
+
+def _rule(given: object, label: str) -> tuple[str, type[Rule]]:
+    if isinstance(given, type) and issubclass(given, Rule):
+        return given.__name__.lower(), given
+    name = str(given)
+    if name in BUILT_IN:
+        return name, BUILT_IN[name]
+    known = [*BUILT_IN, *registry.names("rules")]
+    if name not in known:
+        raise UserError(f"{label}: no rule is called {name!r}; there are {', '.join(known)}")
+    found = registry.find("rules", name)
+    if not (isinstance(found, type) and issubclass(found, Rule)):
+        raise UserError(f"{label}: rule {name} is not a subclass of Rule")
+    return name, found
+
+
+def _number(options: Mapping[str, Any], key: str, label: str) -> float | None:
+    value = options.get(key)
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if math.isnan(number):
+        raise UserError(f"{label}: {key}={value} is not a number")
+    return number
+
+
+def _plain(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def exclusions(observer: Vps) -> list[str]:
+    """Return, in sentences, where beliefs exclude the true costs: none for a sound rule and a prior that is true.
+
+    For tests of rules, yours too. Infinite costs lie above every range.
+    """
+    setup = observer.context.setup
+    wrong: list[str] = []
+    for viewer in observer.viewers:
+        for belief in viewer.mind.beliefs.values():
+            table, scale = setup.problem.variables[belief.variable].unary, belief.scale
+            assert table is not None
+            costs = (setup.sense * table).tolist()
+            levels = [math.inf if cost == math.inf else scale.level(cost) for cost in costs]
+            where = f"{viewer.mind.name} on {belief.variable}"
+            for value, (level, low, high) in enumerate(zip(levels, belief.low, belief.high, strict=True)):
+                top = math.inf if high == scale.levels else high
+                if not low <= level <= top:
+                    wrong.append(f"{where}: value {value} has level {level}, not {low}..{high}")
+            least = min([belief.least, *belief.bounds])
+            if least < min(scale.levels, *levels):
+                wrong.append(f"{where}: no value has level {least} or less")
+    return wrong
