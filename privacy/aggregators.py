@@ -221,10 +221,10 @@ class Risk(_Threshold):
 class RiskMean(_Threshold):
     """Risk made monotone: in between, the mean of max(p, tau).
 
-    Monotone everywhere: so is each branch, and rising losses can only lead from "none exceeds tau" through "some do" to
-    "all do". Min <= tau < mean_i max(p_i, tau) takes the first step, mean_i max(p_i, tau) <= mean_i p'_i <= max_i p'_i
-    the second, losses equal to tau included. The price: with two agents or more below tau it is combined-neutral,
-    where Risk is combined-pessimistic.
+    Ours, a repair of the paper's Risk. Monotone everywhere: so is each branch, and rising losses can only lead from
+    "none exceeds tau" through "some do" to "all do". Min <= tau < mean_i max(p_i, tau) takes the first step,
+    mean_i max(p_i, tau) <= mean_i p'_i <= max_i p'_i the second, losses equal to tau included. The price: with two
+    agents or more below tau it is combined-neutral, where Risk is combined-pessimistic.
     """
 
     def __call__(self, losses: Sequence[float]) -> float:
@@ -240,7 +240,8 @@ class RiskMean(_Threshold):
 class RiskMax(_Threshold):
     """Risk made monotone: max if any exceeds tau, else min.
 
-    Monotone everywhere (min <= tau < max at the one step there is) and combined-pessimistic, as Risk is.
+    Ours, a repair of the paper's Risk. Monotone everywhere (min <= tau < max at the one step there is) and
+    combined-pessimistic, as Risk is.
     """
 
     def __call__(self, losses: Sequence[float]) -> float:
@@ -341,7 +342,10 @@ def _named(
         for name, function in spec.items():
             yield name, _own(name, function)
         return
-    for item in [spec] if isinstance(spec, str) else spec:
+    items: object = [spec] if isinstance(spec, str) else spec
+    if not isinstance(items, (list, tuple)):
+        raise UserError(f"aggregators: {items!r} must be text such as average+max, a list, or functions by name")
+    for item in items:
         if not isinstance(item, str):
             name = getattr(item, "__name__", None) or repr(item)
             yield name, _own(name, item)

@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "replay": ("scenarios.commands.logs:replay", "Feed a log to observers, or verify it."),
     "inspect": ("scenarios.commands.logs:inspect", "Tell what is in a log."),
     "list": ("scenarios.commands.listing:list_", "List solvers, observers, generators, networks."),
+    "reproduce": ("scenarios.commands.reproduce:reproduce", "A paper's table or figure beside ours."),
     "bench": ("scenarios.commands.bench:bench", "Measure the kernel or the solvers."),
     "demo": ("scenarios.demo:demo", "A guided tour, a minute at most."),
 }

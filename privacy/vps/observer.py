@@ -24,7 +24,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Unanalysed, uncovered
 from privacy.aggregators import parse_aggregators
-from privacy.vps.knowledge import Belief, Mind, Public
+from privacy.vps.knowledge import Mind, Public
 from privacy.vps.metrics import GAINS, full_loss
 from privacy.vps.prior import make_prior
 from privacy.vps.rules import BUILT_IN, Counted, Rule

@@ -6,9 +6,13 @@ import dataclasses
 import inspect
 import re
 import sys
-from typing import Any, Final
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 KINDS: Final = ("solvers", "observers", "generators", "aggregators", "networks", "experiments")
 
@@ -37,7 +41,7 @@ def list_(kind: str, as_json: bool) -> int:
 
     Networks are written as a latency and modifiers joined by +, such as uniform:1,10+loss:.1+reliable.
     """
-    from scenarios.screen import console, plain, print_json, table, text
+    from scenarios.screen import console, print_json, table, text
 
     rows = networks() if kind == "networks" else registered(kind)
     if as_json:
@@ -50,10 +54,10 @@ def list_(kind: str, as_json: bool) -> int:
     if kind == "networks":
         out.print(table(("write", "meaning", "kind"), [(r["name"], r["summary"], r["kind"]) for r in rows], left=3))
         return 0
-    lines = []
-    for row in rows:
-        given = ", ".join(f"{plain(p['name'])}={plain(_shown(p['default']))}" for p in row["parameters"])
-        lines.append((row["name"], row["status"], row["summary"], given or "-"))
+    if kind == "aggregators":
+        _show_aggregators(out, rows)
+        return 0
+    lines = [(row["name"], row["status"], row["summary"], _given(row)) for row in rows]
     out.print(table(("name", "status", "summary", "parameters"), lines, left=4))
     return 0
 
@@ -64,7 +68,7 @@ def networks() -> list[dict[str, Any]]:
 
 
 def registered(kind: str) -> list[dict[str, Any]]:
-    """Return a row for each registered solver, observer or generator; one that cannot be imported says so."""
+    """Return a row for each registered one of a kind; one that cannot be imported says so."""
     from agentsim.runtime import registry
 
     rows: list[dict[str, Any]] = []
@@ -74,15 +78,60 @@ def registered(kind: str) -> list[dict[str, Any]]:
         except Exception as error:  # whatever somebody else's package does while it is imported
             rows.append({"name": name, "summary": f"cannot be loaded: {error}", "status": "broken", "parameters": []})
             continue
-        rows.append(
-            {
-                "name": name,
-                "summary": _summary(found, of_module=kind == "solvers"),
-                "status": str(getattr(found, "status", "tested")),
-                "parameters": parameters(getattr(found, "Params", None)),
-            }
-        )
+        row = {
+            "name": name,
+            "summary": _summary(found, of_module=kind in ("solvers", "experiments")),
+            "status": str(getattr(found, "status", "tested")),
+            "parameters": parameters(found if kind == "aggregators" else getattr(found, "Params", None)),
+        }
+        rows.append(row | _examined(name) if kind == "aggregators" else row)
     return rows
+
+
+def _examined(name: str) -> dict[str, Any]:
+    """Return what is found out about an aggregator with default parameters; one that cannot be examined says so."""
+    from privacy.aggregators import TAU, parse_aggregators
+    from privacy.attitudes import check, classify
+
+    try:
+        aggregate = parse_aggregators(name)[name]
+        tau = float(getattr(aggregate, "tau", TAU))
+        properties, attitudes = check(aggregate, tau=tau), classify(aggregate, tau=tau)
+    except Exception as error:  # whatever somebody else's aggregator does when it is called
+        return {"status": "broken", "summary": f"cannot be examined: {type(error).__name__}: {error}"}
+    return {
+        "axioms": properties.axioms,
+        "idempotent": properties.idempotent.holds,
+        "tau": tau,
+        "attitudes": attitudes.verdicts,
+        "attitudes_with_zero": attitudes.verdicts_with_zero,
+        "counterexamples": {
+            broken: {"inputs": example.inputs, "outputs": example.outputs}
+            for broken, example in properties.counterexamples().items()
+        },
+    }
+
+
+def _show_aggregators(out: Console, rows: Iterable[dict[str, Any]]) -> None:
+    """Show aggregators with the axioms they keep and their attitudes; what is broken has neither."""
+    from scenarios.screen import table, text
+
+    lines, with_zero = [], []
+    for row in rows:
+        axioms = " ".join(number if holds else "-" for number, holds in row.get("axioms", {}).items()) or "-"
+        idempotent = {True: "yes", False: "no", None: "-"}[row.get("idempotent")]
+        attitudes = row.get("attitudes", dict.fromkeys(("high", "low", "combined"), "-"))
+        lines.append((row["name"], axioms, idempotent, *attitudes.values(), row["summary"], _given(row)))
+        if row.get("attitudes_with_zero", attitudes) != attitudes:
+            with_zero.append(f"{row['name']} {'/'.join(row['attitudes_with_zero'].values())}")
+    columns = ("name", "axioms", "idempotent", "high", "low", "combined", "summary", "parameters")
+    out.print(table(columns, lines, left=len(columns)))
+    out.print(
+        text("Attitudes to losses above tau, below it, and both: pess(imistic), opt(imistic), neut(ral); mixed is")
+    )
+    out.print(text("none of them on every input. All this is searched, not proved; --json has the counterexamples."))
+    if with_zero:
+        out.print(text(f"Where one agent leaks nothing: {', '.join(with_zero)}."))
 
 
 def parameters(cls: object) -> list[dict[str, Any]]:
@@ -111,11 +160,18 @@ def _arguments(doc: str) -> dict[str, str]:
 
 
 def _summary(found: object, *, of_module: bool) -> str:
-    """Return the first line of documentation: of a solver's module, which cites the paper, else of the class."""
+    """Return the first line of documentation: of the module, which cites the paper, or of the class."""
     module = sys.modules.get(getattr(found, "__module__", ""))
     doc = (module.__doc__ if of_module and module is not None else None) or found.__doc__ or ""
     return inspect.cleandoc(doc).partition("\n")[0]
 
 
+def _given(row: dict[str, Any]) -> str:
+    """Return the parameters of a row with their defaults."""
+    from scenarios.screen import plain
+
+    return ", ".join(f"{plain(p['name'])}={plain(_shown(p['default']))}" for p in row["parameters"]) or "-"
+
+
 def _shown(default: object) -> str:
-    return "none" if default is None else str(default)
+    return "none" if default is None or default == () else str(default)

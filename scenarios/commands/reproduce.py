@@ -1,0 +1,156 @@
+"""`agentsim reproduce`: run an experiment and show a paper's numbers beside ours."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import click
+
+from agentsim.errors import UserError
+from scenarios.commands.solve import SEED
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+_REDRAW_S: Final = 0.1
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--instances", type=click.IntRange(1), metavar="N", help="Random problems of each kind.")
+@click.option("--full", is_flag=True, help="All that the paper did, however long it takes.")
+@click.option("-o", "--output", metavar="DIR", help="Write EXPERIMENT.json and EXPERIMENT.csv there.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of every random draw.")
+@click.option("--workers", type=click.IntRange(0), metavar="N", help="Processes; 0: this one; default: all cores.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def reproduce(
+    experiment: str,
+    instances: int | None,
+    full: bool,
+    output: str | None,
+    seed: int,
+    workers: int | None,
+    as_json: bool,
+) -> int:
+    """Reproduce a paper's table or figure; `agentsim list experiments` shows which.
+
+    Without --instances and --full it does the experiment's own default, which is smaller than the paper's.
+    """
+    from agentsim.runtime import registry
+    from scenarios.executors import WorkerDied, executor
+    from scenarios.experiments.base import Options
+    from scenarios.experiments.base import reproduce as run
+    from scenarios.screen import complain, console, print_json, text
+
+    chosen = registry.find("experiments", experiment)(Options(instances, full, seed))
+    folder = None if output is None else _folder(output)
+    try:
+        with Bar(experiment) as bar, executor(workers) as pool:
+            outcome = run(chosen, pool, bar)
+    except WorkerDied as error:  # nothing in our traceback would tell more
+        complain(error)
+        return 1
+    found = outcome.to_json()
+    lost = None
+    if folder is not None:
+        try:
+            write(folder / experiment, found)
+        except OSError as error:  # what took long to find is shown all the same
+            lost = error
+    if as_json:
+        print_json(found)
+    else:
+        out = console()
+        chosen.show(out, outcome.rows)
+        for note in outcome.notes:
+            out.print(text(note))
+    if lost is not None:
+        complain(f"{output}: cannot write: {lost.strerror or lost}")
+        return 1
+    return 0
+
+
+def write(stem: Path, found: Mapping[str, Any]) -> None:
+    """Write an outcome as stem.json, the object that `--json` prints, and its rows as stem.csv.
+
+    The CSV has a column for every key of any row. What is not a number or text is written as JSON, none as nothing.
+    """
+    stem.with_name(f"{stem.name}.json").write_text(json.dumps(found, indent=2, allow_nan=False) + "\n", "utf-8")
+    columns = list(dict.fromkeys(key for row in found["rows"] for key in row))
+    with stem.with_name(f"{stem.name}.csv").open("w", encoding="utf-8", newline="") as file:
+        rows = csv.DictWriter(file, columns, lineterminator="\n")
+        rows.writeheader()
+        for row in found["rows"]:
+            rows.writerow({k: v if isinstance(v, (str, int, float)) else _cell(v) for k, v in row.items()})
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else json.dumps(value)
+
+
+def _folder(name: str) -> Path:
+    """Return a folder that can be written to, made if need be: before the work, not after it."""
+    folder = Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"-o {name}: it is a file, not a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"-o {name}: cannot make it: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"-o {name}: cannot write there")
+    return folder
+
+
+class Bar:
+    """A progress bar on standard error: tasks done of how many, time elapsed and left. Nothing if it is no terminal.
+
+    A context manager; call it with how many are done and how many there are.
+    """
+
+    def __init__(self, words: str) -> None:
+        self._words = words
+        self._bar: Progress | None = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        if sys.stderr.isatty():
+            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+            from rich.progress import TimeElapsedColumn as Elapsed
+            from rich.progress import TimeRemainingColumn as Left
+
+            from scenarios.screen import console, plain
+
+            columns = (BarColumn(), MofNCompleteColumn(), Elapsed(), TextColumn("left"), Left())
+            self._bar = Progress(
+                TextColumn("{task.description}", markup=False),
+                *columns,
+                console=console(stderr=True),
+                transient=True,
+                redirect_stdout=False,  # it would go to standard error
+                speed_estimate_period=24 * 3600,  # tasks may take hours: no speed is known from half a minute
+            )
+            self._bar.add_task(plain(self._words), total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def __call__(self, done: int, total: int) -> None:
+        """Show how many are done; cheap enough to be called for each of a million."""
+        now = time.monotonic()
+        if self._bar is not None and (done in (0, total) or now - self._drawn >= _REDRAW_S):
+            self._drawn = now
+            self._bar.update(self._bar.task_ids[0], completed=done, total=total)

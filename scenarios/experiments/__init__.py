@@ -1,0 +1,1 @@
+"""Experiments: each reproduces a table or figure of a paper and shows the paper's numbers beside ours."""
