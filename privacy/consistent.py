@@ -26,7 +26,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import CostIs, CostTable, Reader, Statement, Term
 from agentsim.runtime.streams import generator
-from privacy.facts import MAX_ROWS, Sums
+from privacy.facts import Sums
 from privacy.possible import Estimate, Possible
 from privacy.profiles import Cells, Weights, check_prior, full, loss
 from privacy.vps.metrics import GAINS
@@ -34,6 +34,9 @@ from privacy.vps.prior import make_prior
 
 LIMIT: Final = 2_000_000
 SAMPLES: Final = 100_000
+
+MAX_TABLE: Final = 20_000
+"""Most cells of a table that is used; each of them is a fact."""
 
 MAX_REMEMBERED: Final = 2048
 """Bytes of the largest message that is recognised when it comes again."""
@@ -99,7 +102,7 @@ class _Viewer:
             else:
                 self.ignored += 1
         elif isinstance(statement, CostTable):
-            if statement.values.size > MAX_ROWS:
+            if statement.values.size > MAX_TABLE:
                 self.ignored += 1
                 return
             for cell, value in np.ndenumerate(statement.values):

@@ -29,8 +29,11 @@ Numbers = NDArray[np.int64]
 BLOCK: Final = 1 << 18
 """Sums worked out at a time: 2 MB of them."""
 
-MAX_ROWS: Final = 100_000
-"""Most combinations of values in one least cost."""
+MAX_CELLS: Final = 2_000_000
+"""Most combinations of values that a least cost is worked out from, forbidden ones among them."""
+
+MAX_ROWS: Final = 5_000
+"""Most combinations of values that are left in it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,7 +141,7 @@ class Sums:
         """Return a least cost; None if it is infinite whatever the private costs are.
 
         Raises:
-            OverflowError: it is a minimum over more than MAX_ROWS combinations of values.
+            OverflowError: it is a minimum over too many combinations of values.
         """
         tables, unknown, scope = self._evaluated(parties, rest)
         fixed = {name: value for name, value in context.items() if name in scope}
@@ -174,10 +177,13 @@ class Sums:
         axes = [name for name in unknown if name not in fixed]
         self._guard(axes)
         costs = join(tables, axes, self._sizes)
-        rows = np.argwhere(np.isfinite(costs))
+        finite = np.isfinite(costs)
+        rows = np.argwhere(finite)
+        if len(rows) > MAX_ROWS:
+            raise OverflowError(f"a least cost over {len(rows)} combinations of values")
         if not len(rows):
             return None
-        base = costs[tuple(rows.T)].astype(np.int64) + int(sum(self._least[name] for name in unknown))
+        base = costs[finite].astype(np.int64) + int(sum(self._least[name] for name in unknown))
         cells = np.empty((len(rows), len(unknown)), np.intp)
         for k, name in enumerate(unknown):
             at = np.array(self._cells.at[name])
@@ -193,5 +199,5 @@ class Sums:
         return [table for table in tables if name not in table[0]] + [best]
 
     def _guard(self, axes: Iterable[str]) -> None:
-        if math.prod(self._sizes[name] for name in axes) > MAX_ROWS:
-            raise OverflowError(f"a least cost over more than {MAX_ROWS} combinations of values")
+        if math.prod(self._sizes[name] for name in axes) > MAX_CELLS:
+            raise OverflowError(f"a least cost over more than {MAX_CELLS} combinations of values")
