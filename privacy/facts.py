@@ -26,8 +26,8 @@ Levels = NDArray[Any]
 
 Numbers = NDArray[np.int64]
 
-BLOCK: Final = 1 << 18
-"""Sums worked out at a time: 2 MB of them."""
+BLOCK: Final = 1 << 15
+"""Profiles looked at at a time: their sums stay in cache."""
 
 MAX_CELLS: Final = 2_000_000
 """Most combinations of values that a least cost is worked out from, forbidden ones among them."""
@@ -64,15 +64,25 @@ class LeastCost:
             profiles: levels, shape (n, number of columns).
             column: column by cell.
         """
-        columns = column[self.cells]
+        m, k = self.cells.shape
+        used, places = np.unique(column[self.cells], return_inverse=True)
+        path = places.reshape(m, k)
+        highest = int(np.abs(self.base).max()) + k * int(profiles.max(initial=0))
+        kind = np.int32 if highest < 2**31 else np.int64  # half the memory to go through
         least = np.empty(len(profiles), np.int64)
-        step = max(1, BLOCK // max(1, len(self.base)))
-        for start in range(0, len(profiles), step):
-            block = profiles[start : start + step]
-            sums = np.repeat(self.base[None, :], len(block), axis=0)
-            for k in range(columns.shape[1]):
-                sums += block[:, columns[:, k]]
-            sums.min(axis=1, out=least[start : start + step])
+        for start in range(0, len(profiles), BLOCK):
+            block = np.ascontiguousarray(profiles[start : start + BLOCK, used].T, kind)
+            # Rows come in lexicographic order: what two in a row have in common in front is added up once.
+            sums = [np.zeros(block.shape[1], kind)] * (k + 1)
+            best, total = np.full(block.shape[1], np.iinfo(kind).max, kind), np.empty(block.shape[1], kind)
+            for j in range(m):
+                same = 0
+                while j and same < k and path[j, same] == path[j - 1, same]:
+                    same += 1
+                for depth in range(same, k):
+                    sums[depth + 1] = sums[depth] + block[path[j, depth]]
+                np.minimum(best, np.add(sums[k], kind(self.base[j]), out=total), out=best)
+            least[start : start + BLOCK] = best
         return least
 
 

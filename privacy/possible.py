@@ -11,12 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.facts import BLOCK, Fact, LeastCost, Levels, Numbers
+from privacy.facts import Fact, LeastCost, Levels, Numbers
 from privacy.profiles import Cells, Chances, entropy
+
+BLOCK: Final = 1 << 18
+"""Combinations made at a time."""
 
 
 @dataclass(slots=True, eq=False)

@@ -87,7 +87,7 @@ def number(value: object) -> str:
         return plain(value)
     if isinstance(value, int):
         return f"{value:,}"
-    return f"{value:,.0f}" if value == round(value, 6) and abs(value) < 1e15 else f"{value:,.4g}"
+    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:,.4g}"
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str = "", left: int = 1) -> Table:

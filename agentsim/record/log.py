@@ -29,7 +29,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -82,7 +82,8 @@ class LogWriter:
     Args:
         path: the file, replaced if it exists; None keeps the log in memory.
         compress: compress each block with zstd (a path ending in `.zst` does so too).
-        memory_limit: bytes after which a log in memory stops growing and says so (`truncated`).
+        memory_limit: bytes after which a log in memory stops growing and says so (`truncated`); with 0 nothing but the
+            header is kept, nor packed.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class LogWriter:
             except OSError as error:
                 raise UserError(f"{self.path}: cannot write the log: {error.strerror}") from None
         self._sink.write(MAGIC + bytes((VERSION, FLAG_ZSTD if compress else 0)))
-        self.pack = msgpack.Packer(use_bin_type=True, default=encode_array).pack
+        self.pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, default=encode_array).pack
         self.buffer = bytearray()
         """Packed records of the block being filled; the kernel appends to it directly and calls `cut`."""
 
@@ -112,6 +113,9 @@ class LogWriter:
         for start in range(0, len(data), BLOCK_SIZE):
             self._block(b"H", data[start : start + BLOCK_SIZE])
         self._sink.flush()
+        if self.path is None and self._limit == 0:
+            self.truncated = True
+            self.pack = _nothing
 
     def add(self, record: tuple[Any, ...] | list[Any]) -> None:
         """Append one record."""
@@ -150,6 +154,10 @@ class LogWriter:
             return self.path
         assert isinstance(self._sink, io.BytesIO)
         return self._sink.getvalue()
+
+
+def _nothing(record: object) -> bytes:
+    return b""
 
 
 class LogReader:

@@ -6,6 +6,7 @@ costs, offsets, and constraints that are known to all (who attends which event, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 
@@ -30,9 +31,22 @@ class Belief:
         bounds: number of bounds by level, each of which says that *some* value has at most this level; for a rule that
             spreads them over all values alike (the ambiguity rule).
         least: the least level L of which *some* value's cost is known to be at most L, as a logical fact; u for none.
+        settled: the loss when `settle` was last called.
     """
 
-    __slots__ = ("_changed", "_clean", "agent", "bounds", "high", "least", "low", "scale", "variable")
+    __slots__ = (
+        "_changed",
+        "_clean",
+        "_enough",
+        "agent",
+        "bounds",
+        "high",
+        "least",
+        "low",
+        "scale",
+        "settled",
+        "variable",
+    )
 
     def __init__(self, variable: str, agent: str, size: int, scale: Scale, changed: list[Belief]) -> None:
         self.variable, self.agent, self.scale = variable, agent, scale
@@ -40,6 +54,9 @@ class Belief:
         self.high = [scale.levels] * size
         self.bounds: dict[int, int] = {}
         self.least = scale.levels
+        self.settled = 0.0
+        # So many bounds at one level that the chance of a value to be missed by all of them is beneath rounding.
+        self._enough = math.ceil(-42.0 / math.log1p(-1.0 / size)) if size > 1 else 1
         self._changed = changed
         self._clean = True
 
@@ -56,10 +73,12 @@ class Belief:
             self._touch()
 
     def count(self, level: int) -> None:
-        """Count one more bound of some value, nobody knows which, for the ambiguity rule."""
+        """Count one more bound of some value, nobody knows which, for the ambiguity rule; no more than can matter."""
         if level < self.scale.levels:
-            self.bounds[level] = self.bounds.get(level, 0) + 1
-            self._touch()
+            count = self.bounds.get(level, 0)
+            if count < self._enough:
+                self.bounds[level] = count + 1
+                self._touch()
 
     def some(self, level: int) -> None:
         """Learn that some value's cost has at most this level."""
@@ -73,16 +92,19 @@ class Belief:
             self._changed.append(self)
 
     def settle(self, metric: str) -> float:
-        """Return the loss, and note the next change anew."""
+        """Return the loss, keep it as `settled`, and note the next change anew."""
         self._clean = True
-        return self.loss(metric)
+        self.settled = self.loss(metric)
+        return self.settled
 
     def loss(self, metric: str) -> float:
         """Return the loss in the metric's unit, all values together."""
-        u = self.scale.levels
+        u, d = self.scale.levels, len(self.high)
         if self.bounds:
             steps, gain = sorted(self.bounds.items()), GAINS[metric]
-            by_cap = {cap: expected_gain(steps, len(self.high), cap, u, gain) for cap in set(self.high)}
+            if min(self.high) == u:
+                return d * expected_gain(steps, d, u, u, gain)
+            by_cap = {cap: expected_gain(steps, d, cap, u, gain) for cap in set(self.high)}
             return sum(by_cap[cap] for cap in self.high)
         left = [high - low + 1 for low, high in zip(self.low, self.high, strict=True)]
         above = [min(k, max(0, high - self.least)) for k, high in zip(left, self.high, strict=True)]
@@ -195,15 +217,22 @@ class Mind:
         agents: whose eyes it has; nobody's for a wire.
         nodes: their variables.
         public: what everybody knows.
+        changed: where beliefs that change put themselves; whoever looks at them empties it.
     """
 
-    def __init__(self, name: str, agents: Iterable[str], nodes: Iterable[str], public: Public) -> None:
+    def __init__(
+        self,
+        name: str,
+        agents: Iterable[str],
+        nodes: Iterable[str],
+        public: Public,
+        changed: list[Belief] | None = None,
+    ) -> None:
         self.name, self.public = name, public
         self.agents = frozenset(agents)
         self.nodes = tuple(nodes)
         self.beliefs: dict[str, Belief] = {}
-        self.changed: list[Belief] = []
-        """Beliefs that changed since they were last looked at; whoever looks empties it."""
+        self.changed: list[Belief] = [] if changed is None else changed
         self._own = frozenset(self.nodes)
         self._paths: dict[object, str | None] = {}
 

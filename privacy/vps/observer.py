@@ -24,7 +24,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Unanalysed, uncovered
 from privacy.aggregators import parse_aggregators
-from privacy.vps.knowledge import Mind, Public
+from privacy.vps.knowledge import Belief, Mind, Public
 from privacy.vps.metrics import GAINS, full_loss
 from privacy.vps.prior import make_prior
 from privacy.vps.rules import BUILT_IN, Counted, Rule
@@ -45,14 +45,13 @@ _OWN_OPTIONS: Final = ("rule", "metric", "prior", "bins", "aggregators", "tau", 
 class Viewer:
     """One observer of a run: its mind, its rule and its reader."""
 
-    __slots__ = ("losses", "mind", "read", "remembered", "rule", "stateless")
+    __slots__ = ("mind", "read", "remembered", "rule", "stateless")
 
     def __init__(self, mind: Mind, rule: Rule, reader: Reader) -> None:
         self.mind, self.rule = mind, rule
         self.read = reader.read
         self.stateless = bool(getattr(reader, "stateless", False))
         self.remembered: dict[object, Sequence[Counted]] | None = {} if self.stateless and rule.idempotent else None
-        self.losses: dict[str, float] = {}  # by variable
 
 
 class Vps(Observer):
@@ -108,19 +107,27 @@ class Vps(Observer):
         self._owner = owners
         groups = self._groups(nodes)
         self.viewers: list[Viewer] = []
-        self._reads: dict[str, list[Viewer]] = {node: [] for node in owners}  # by node: whose mail this is
+        self._changed: list[Belief] = []
+        self._hears: dict[str, list[Viewer]] = {node: [] for node in owners}
+        """By node, those who learn from what it receives; what its owner tells itself is not for them."""
+        self._tells: dict[str, list[Viewer]] = {node: [] for node in owners}
+        """By node, those whose reader must know what it sends."""
         self._analysed = True
+        self._time = 0.0
         for name, group in groups:
             own = [n for n, agent in owners.items() if agent in group]
             reader = self.context.reader_for(own)
             if reader is None:
-                self._analysed = False
+                self._analysed = False  # nobody hears anything
                 return
-            mind = Mind(name, group, [n for n in own if n in variables], self.public)
+            mind = Mind(name, group, [n for n in own if n in variables], self.public, self._changed)
             viewer = Viewer(mind, self.rule_class(mind, self.rule_params), reader)
             self.viewers.append(viewer)
-            for node in own:
-                self._reads[node].append(viewer)
+            for node in own or owners:  # nobody's own: a wire, whose feed is what goes over it
+                self._hears[node].append(viewer)
+            if not viewer.stateless:
+                for node in own:
+                    self._tells[node].append(viewer)
         self._full = {agent: self._full_loss(names) for agent, names in nodes.items()}
         self.subjects = tuple(agent for agent in self.agents if self._full[agent] > 0)
         """Agents with private costs."""
@@ -156,31 +163,23 @@ class Vps(Observer):
 
     def observe(self, delivery: Delivery) -> None:
         """Let everybody who received it, and nobody else, learn from one delivery."""
-        if not self._analysed:
-            return
-        if delivery.delivered_at != self._time:
-            self._look()
-            self._time = delivery.delivered_at
-        src, dst = delivery.src, delivery.dst
+        _, _, now, _, src, dst, kind, _, _, _, payload, _ = delivery
+        if now != self._time:
+            if self._changed:
+                self._look()
+            self._time = now
+        for viewer in self._tells[src]:  # its own words: the reader needs to know them, but they tell it nothing
+            for _ in viewer.read(delivery):
+                pass
         sender = self._owner[src]
-        wire = self.context.view.wire
-        if wire is not None:
-            readers = self.viewers
-        else:
-            readers = self._reads[dst]
-            for viewer in self._reads[src]:
-                if not viewer.stateless:  # its own words: the reader needs to know them, but they tell it nothing
-                    list(viewer.read(delivery))
-        key: object = None
-        for viewer in readers:
+        for viewer in self._hears[dst]:
             if sender in viewer.mind.agents:
                 continue
             remembered = viewer.remembered
-            if remembered is None or len(delivery.payload) > MAX_REMEMBERED_BYTES:
+            if remembered is None or len(payload) > MAX_REMEMBERED_BYTES:
                 self._learn(viewer, delivery)
                 continue
-            if key is None:
-                key = (src, dst, delivery.type, delivery.payload)
+            key = (src, dst, kind, payload)
             again = remembered.get(key)
             if again is None:
                 if len(remembered) >= MAX_REMEMBERED:
@@ -201,18 +200,15 @@ class Vps(Observer):
 
     def _look(self) -> None:
         """Bring losses and curves up to date with what was learnt by now."""
+        if not self._changed:
+            return
         moved: dict[str, None] = {}
-        for viewer in self.viewers:
-            changed = viewer.mind.changed
-            if not changed:
-                continue
-            for belief in changed:
-                before = viewer.losses.get(belief.variable, 0.0)
-                after = viewer.losses[belief.variable] = belief.settle(self.metric)
-                if after != before and belief.agent in self._sums:
-                    self._sums[belief.agent] += after - before
-                    moved[belief.agent] = None
-            changed.clear()
+        for belief in self._changed:
+            before, after = belief.settled, belief.settle(self.metric)
+            if after != before and belief.agent in self._sums:
+                self._sums[belief.agent] += after - before
+                moved[belief.agent] = None
+        self._changed.clear()
         for agent in moved:
             self._plot(self._curves[agent], self._share(agent, self._sums[agent]))
 
@@ -232,9 +228,8 @@ class Vps(Observer):
     def loss_by_subject(self, viewer: Viewer) -> dict[str, float]:
         """Return what one observer has learnt of each subject, in the metric's unit."""
         found: dict[str, float] = {}
-        for variable, loss in viewer.losses.items():
-            agent = viewer.mind.beliefs[variable].agent
-            found[agent] = found.get(agent, 0.0) + loss
+        for belief in viewer.mind.beliefs.values():
+            found[belief.agent] = found.get(belief.agent, 0.0) + belief.settled
         return found
 
     def losses(self) -> dict[str, float | None]:

@@ -1,0 +1,170 @@
+"""What the two tables of system privacy loss share: cells, runs, and the comparison with the paper's numbers."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+
+from scenarios.experiments.base import Experiment
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+AGGREGATORS: Final = ("average", "max", "risk")
+PAPER_INSTANCES: Final = 10
+"""Each number of the paper is a mean over so many instances; the five repetitions of each gave identical results."""
+
+INSTANCES: Final = 200
+PER_TASK: Final = 5
+
+LABELS: Final = {"dpop": "DPOP", "bnb-adopt": "BnB-ADOPT", "adopt": "ADOPT", "synchbb": "SynchBB"}
+
+
+class Cell(NamedTuple):
+    """One solver on one kind of problem.
+
+    Args:
+        solver: its name.
+        where: column value, such as a shape.
+        generator: parameters of the problem generator.
+        params: the solver's parameters: root and order.
+        rules: options of the observer `vps`, one observer each; the first one is what the paper is compared with.
+    """
+
+    solver: str
+    where: str | int
+    generator: Mapping[str, Any]
+    params: Mapping[str, str]
+    rules: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Some instances of a cell."""
+
+    generator: str
+    cell: Cell
+    tau: float
+    seeds: tuple[int, ...]
+
+
+Losses = list[list[list[float]]]
+"""By instance, then rule, then aggregator."""
+
+
+def run_cell(task: Task) -> Losses:
+    """Solve the instances of a task over the network `unit`, each once, watched by an observer for each rule."""
+    from agentsim import simulate
+    from agentsim.runtime import registry
+
+    generator = registry.find("generators", task.generator)
+    params = generator.Params(**task.cell.generator)
+    observers = [f"vps:tau={task.tau},rule={rule}" for rule in task.cell.rules]
+    found: Losses = []
+    for seed in task.seeds:
+        problem = generator.generate(params, seed)
+        result = simulate(problem, task.cell.solver, observers=observers, log=False, **task.cell.params)
+        if result.status != "optimal":
+            raise AssertionError(f"{task.cell.solver} on {problem.name} ended as {result.status}")
+        found.append([[f["aggregate"][name] for name in AGGREGATORS] for f in result.findings.values()])
+    return found
+
+
+class VpsTable(Experiment):
+    """Base of both tables.
+
+    Attributes:
+        generator: name of the problem generator.
+        tau: the threshold of the risk-based aggregator.
+        axis: name of the column that tells kinds of problems apart.
+        paper: (average, max, risk) by (solver, kind).
+    """
+
+    generator: ClassVar[str]
+    tau: ClassVar[float]
+    axis: ClassVar[str]
+    paper: ClassVar[Mapping[tuple[str, str | int], tuple[float, float, float]]]
+
+    @abstractmethod
+    def cells(self) -> Sequence[Cell]:
+        """Return the cells, those that take longest first."""
+
+    def tasks(self) -> Sequence[Task]:
+        """Return the cells in portions of a few instances, so that no worker is left with a long one at the end."""
+        seeds = range(self.options.seed, self.options.seed + (self.options.instances or INSTANCES))
+        portions = [tuple(seeds[i : i + PER_TASK]) for i in range(0, len(seeds), PER_TASK)]
+        return [Task(self.generator, cell, self.tau, portion) for cell in self.cells() for portion in portions]
+
+    @staticmethod
+    def run_task(task: Task) -> Losses:
+        """Run some instances."""
+        return run_cell(task)
+
+    def rows(self, results: Sequence[Losses]) -> list[dict[str, Any]]:
+        """Return a row for each cell, rule and aggregator: paper's mean, ours, standard errors, z."""
+        cells = self.cells()
+        portions = len(results) // len(cells)
+        rows: list[dict[str, Any]] = []
+        for c, cell in enumerate(cells):
+            losses = [losses for portion in results[c * portions : (c + 1) * portions] for losses in portion]
+            for r, rule in enumerate(cell.rules):
+                for a, aggregator in enumerate(AGGREGATORS):
+                    values = [instance[r][a] for instance in losses]
+                    printed = self.paper[cell.solver, cell.where][a]
+                    rows.append({
+                        "solver": cell.solver, self.axis: cell.where, "aggregator": aggregator, "rule": rule,
+                        "paper": printed, **compare(values, printed),
+                    })  # fmt: skip
+        as_printed = {key: i for i, key in enumerate(self.paper)}
+        rows.sort(key=lambda row: as_printed[row["solver"], row[self.axis]])
+        return rows
+
+    def show(self, out: Console, rows: list[dict[str, Any]]) -> None:
+        """Show the three aggregators of a cell beside each other."""
+        from scenarios.screen import table
+
+        lines: dict[tuple[str, Any, str], list[str]] = {}
+        for row in rows:
+            line = lines.setdefault((row["solver"], row[self.axis], row["rule"]), [])
+            z = "" if row["z"] is None else f"{row['z']:+.1f}"
+            line += [f"{row['paper']:.4f}", f"{row['ours']:.4f}±{row['se']:.4f}", z]
+        heads = [head for name in AGGREGATORS for head in (f"{name}: paper", "ours", "z")]
+        shown = [(LABELS[solver], where, rule, *line) for (solver, where, rule), line in lines.items()]
+        out.print(table(["solver", self.axis, "rule", *heads], shown, left=3))
+
+
+def compare(values: Sequence[float], printed: float) -> dict[str, float | int | None]:
+    """Return ours, its standard error, and how far off the paper's mean of ten instances is.
+
+    Returns:
+        ours: mean; se: its standard error; se10: that of a mean of ten instances; z: (paper - ours) in standard errors
+        of the difference, None where all values are alike; n: number of instances.
+    """
+    n = len(values)
+    mean = math.fsum(values) / n
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else 0.0
+    spread = math.sqrt(variance * (1 / n + 1 / PAPER_INSTANCES))
+    return {
+        "ours": mean,
+        "se": math.sqrt(variance / n),
+        "se10": math.sqrt(variance / PAPER_INSTANCES),
+        "z": (printed - mean) / spread if spread else None,
+        "n": n,
+    }
+
+
+def outliers(rows: Sequence[Mapping[str, Any]], axis: str, limit: float = 2.0) -> str:
+    """Return a sentence on which cells of the paper lie further off than `limit` standard errors."""
+    first: dict[tuple[Any, ...], Mapping[str, Any]] = {}
+    for row in rows:
+        first.setdefault((row["solver"], row[axis], row["aggregator"]), row)
+    far = [row for row in first.values() if row["z"] is not None and abs(row["z"]) > limit]
+    names = ", ".join(f"{LABELS[r['solver']]} {r[axis]} {r['aggregator']} (z {r['z']:+.1f})" for r in far)
+    return (
+        f"{len(first) - len(far)} of {len(first)} cells of the paper lie within {limit:g} standard errors of ours"
+        + (f"; not so: {names}" if far else "")
+        + ". Cells of one solver and kind come from the same ten instances, so they are not independent tests."
+    )
