@@ -4,9 +4,10 @@ Seven people schedule one event in four slots, each slot costs everybody 1 or 2;
 equality constraints form a star (S), a balanced binary tree (T), a chain (C) or a clique (Q).
 
 Settings. Network `unit`: the paper's five repetitions gave identical results, so its simulator was deterministic.
-Roots: centre of the star, top of the heap, agent 0 of the clique, middle of the chain; children by index; SynchBB in preorder
-of the tree, on the chain from end to end. Rule `paper`: a COST bounds the sender's cost of the slot in its context from
-above; UTIL that of the slot that all separator variables share; SynchBB's tokens those of every agent they speak of.
+Roots: centre of the star, top of the heap, agent 0 of the clique, middle of the chain; children by index; SynchBB in
+preorder of the tree, on the chain from end to end. Rule `paper`: a COST bounds the sender's cost of the slot in its
+context from above; UTIL that of the slot that all separator variables share; SynchBB's tokens those of every agent that
+they speak of.
 
 What the numbers mean. p = 1 means that every other agent knows all of an agent's costs; observers that learn nothing
 count. Only upper bounds are used, so that a cost of 2 is never revealed: `--observe vps:rule=tight,topology=true` shows

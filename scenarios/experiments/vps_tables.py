@@ -128,12 +128,18 @@ class VpsTable(Experiment):
 
         lines: dict[tuple[str, Any, str], list[str]] = {}
         for row in rows:
-            line = lines.setdefault((row["solver"], row[self.axis], row["rule"]), [])
             z = "" if row["z"] is None else f"{row['z']:+.1f}"
-            line += [f"{row['paper']:.4f}", f"{row['ours']:.4f}±{row['se']:.4f}", z]
-        heads = [head for name in AGGREGATORS for head in (f"{name}: paper", "ours", "z")]
-        shown = [(LABELS[solver], where, rule, *line) for (solver, where, rule), line in lines.items()]
-        out.print(table(["solver", self.axis, "rule", *heads], shown, left=3))
+            shown = f"{_short(row['paper'])} {_short(row['ours'])}±{_short(row['se'])} {z:>4}"
+            lines.setdefault((row["solver"], row[self.axis], row["rule"]), []).append(shown)
+        heads = [f"{name}: paper, ours±se, z" for name in AGGREGATORS]
+        cells = [
+            (LABELS[solver], where, rule.removeprefix("paper,"), *line) for (solver, where, rule), line in lines.items()
+        ]
+        out.print(table(["solver", self.axis, "rule", *heads], cells, left=3))
+
+
+def _short(share: float) -> str:
+    return f"{share:.4f}".removeprefix("0")
 
 
 def compare(values: Sequence[float], printed: float) -> dict[str, float | int | None]:
