@@ -23,7 +23,8 @@ NETWORK: Final = "uniform:1,10"
 LOGGED: Final = "dpop"
 """The solver whose run is watched, logged and replayed."""
 
-OBSERVERS: Final = ("traffic", "disclosures")
+LEAKAGE: Final = "vps:aggregators=average+max+risk,tau=.083"
+OBSERVERS: Final = ("traffic", "disclosures", LEAKAGE)
 
 
 class DemoFailed(AgentSimError):
@@ -52,16 +53,18 @@ def tour(out: Console) -> None:
     _headline(out, 1, "A problem: meetings to be scheduled, preferences to be kept private")
     _introduce(out, problem)
     _headline(out, 2, f"Four algorithms solve it as asynchronous agents, over {NETWORK}")
-    results = [_solve(problem, name) for name in SOLVERS]
+    results = [_solve(problem, name, observers=(LEAKAGE,)) for name in SOLVERS]
     _compare(out, results)
     _headline(out, 3, "The schedule they all found")
     _schedule(out, problem, results[-1])
     with tempfile.TemporaryDirectory(prefix="agentsim-") as folder:
         log = Path(folder) / "demo.amlog"
-        _headline(out, 4, f"What did anybody learn? Two observers watch {LOGGED}, and every delivery is logged")
+        _headline(out, 4, "What did anybody learn of the others' private costs?")
+        _compare_leakage(out, results)
+        _headline(out, 5, f"A closer look at {LOGGED}: who lost what to whom, and every delivery logged")
         live = _solve(problem, LOGGED, observers=OBSERVERS, log=log)
         _watched(out, live.findings, log)
-        _headline(out, 5, "Tomorrow's question, asked of yesterday's log")
+        _headline(out, 6, "Tomorrow's question, asked of yesterday's log")
         _replay(out, log, live.findings)
     _next(out)
 
@@ -139,6 +142,26 @@ def _compare(out: Console, results: list[Result]) -> None:
     out.print(text("Same optimum, very different conversations. (NCCC: non-concurrent constraint checks.)"))
 
 
+def _compare_leakage(out: Console, results: list[Result]) -> None:
+    from scenarios.screen import table, text
+
+    out.print(
+        text(
+            "In each run an observer sat behind every agent and drew the conclusions that its mail allows. An agent's "
+            "loss is 0 when nobody learnt anything of its costs, and 1 when everybody knows all of them. Three ways to "
+            "add losses up:"
+        )
+    )
+    rows = []
+    for result in results:
+        found = result.findings["vps"]
+        worst = max((p, agent) for agent, p in found["loss"].items() if p is not None)[1]
+        rows.append((result.solver, worst, *(f"{p:.4f}" for p in found["aggregate"].values())))
+    names = list(results[0].findings["vps"]["aggregate"])
+    out.print(table(("algorithm", "most exposed", *names), rows, left=2))
+    out.print(text("(risk: the mean of the losses above a threshold of .083, where there are such.)"))
+
+
 def _schedule(out: Console, problem: Problem, result: Result) -> None:
     from scenarios.screen import table
 
@@ -151,9 +174,10 @@ def _schedule(out: Console, problem: Problem, result: Result) -> None:
 
 
 def _watched(out: Console, findings: dict[str, Any], log: Path) -> None:
+    from scenarios.losses import show_losses
     from scenarios.screen import number, table, text
 
-    traffic, disclosed = (findings[name] for name in OBSERVERS)
+    traffic, disclosed, leakage = (findings[name.partition(":")[0]] for name in OBSERVERS)
     rows = [(pair, f["messages"], f["bytes"]) for pair, f in traffic.items()]
     out.print(text("traffic, an observer of ten lines: who talks to whom, how much"))
     out.print(table(("from > to", "messages", "bytes"), rows))
@@ -164,6 +188,8 @@ def _watched(out: Console, findings: dict[str, Any], log: Path) -> None:
         about = ", ".join(disclosed["subjects"][viewer]) or "nobody"
         lines.append((viewer, about, *(counts.get(label, 0) for label in labels)))
     out.print(table(("who", "learns about", *labels), lines, left=2))
+    out.print(text("vps: what follows from it for each private cost"))
+    show_losses(out, leakage)
     out.print(text(f"The log has {number(log.stat().st_size)} bytes: the problem, and every delivery."))
 
 
@@ -193,7 +219,8 @@ def _next(out: Console) -> None:
     lines: Iterable[str] = (
         "agentsim generate meetings -p agents=5 -p meetings=4 --seed 7 -o mine.yaml",
         "agentsim solve mine.yaml --algo bnb-adopt-plus --network uniform:1,10+loss:.1+reliable --log mine.amlog",
-        "agentsim replay mine.amlog --verify --observe disclosures",
+        "agentsim replay mine.amlog --verify --observe vps:rule=exact,metric=guess",
+        "agentsim reproduce vps-table2 --instances 10",
         "agentsim list solvers",
     )
     out.print()

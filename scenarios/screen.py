@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.status import Status
+    from rich.console import Console, RenderableType
+    from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
@@ -119,10 +119,15 @@ def pairs(rows: Iterable[tuple[str, object]]) -> Table:
 
 def show_findings(out: Console, findings: Mapping[str, Any]) -> None:
     """Show what observers found."""
+    from scenarios.losses import is_losses, show_losses
+
     for label, found in findings.items():
         out.print()
         out.print(text(f"Findings of {label}", "bold"))
-        _show_found(out, found, "")
+        if is_losses(found):
+            show_losses(out, found)
+        else:
+            _show_found(out, found, "")
 
 
 def _show_found(out: Console, found: object, name: str) -> None:
@@ -164,12 +169,13 @@ def _short(value: object) -> str:
 class Progress:
     """A spinner on standard error after half a second of work; nothing at all when that is not a terminal.
 
-    A context manager. `say` changes its words and may be called from any thread.
+    A context manager. `say` changes its words and what is shown below them, and may be called from any thread.
     """
 
     def __init__(self, words: str) -> None:
         self._words = words
-        self._status: Status | None = None
+        self._below: tuple[RenderableType, ...] = ()
+        self._live: Live | None = None
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
 
@@ -188,18 +194,34 @@ class Progress:
         self._timer.cancel()
         with self._lock:
             self._timer = None
-            if self._status is not None:
-                self._status.stop()
+            if self._live is not None:
+                self._live.stop()
 
-    def say(self, words: str) -> None:
-        """Show other words."""
-        self._words = words
+    @property
+    def visible(self) -> bool:
+        """Whether anybody sees it by now."""
+        return self._live is not None
+
+    def say(self, words: str, *below: RenderableType) -> None:
+        """Show other words, and tables below them."""
+        self._words, self._below = words, below
         with self._lock:
-            if self._status is not None and self._timer is not None:
-                self._status.update(text(words))
+            if self._live is not None and self._timer is not None:
+                self._live.update(self._picture())
+
+    def _picture(self) -> RenderableType:
+        from rich.console import Group
+
+        self._spinner.update(text=text(self._words))
+        return Group(self._spinner, *self._below)
 
     def _begin(self) -> None:
+        from rich.live import Live
+        from rich.spinner import Spinner
+
         with self._lock:
             if self._timer is not None:
-                self._status = console(stderr=True).status(text(self._words), spinner="dots")
-                self._status.start()
+                self._spinner = Spinner("dots")
+                out = console(stderr=True)
+                self._live = Live(self._picture(), console=out, transient=True, refresh_per_second=8)
+                self._live.start()

@@ -16,6 +16,8 @@ import click
 from agentsim.errors import RunError, UserError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from agentsim.dcop.problem import Problem
     from agentsim.runtime.kernel import Kernel
     from agentsim.runtime.result import Result
@@ -242,7 +244,9 @@ class Monitor:
     def __call__(self, kernel: Kernel) -> None:
         """Look at the run."""
         self._diagnostics.running(kernel)
-        self._progress.say(f"{self._solver}: {kernel.seq:,} deliveries, virtual time {kernel.now:,.6g}")
+        self._progress.say(
+            f"{self._solver}: {kernel.seq:,} deliveries, virtual time {kernel.now:,.6g}", *self._tables(kernel)
+        )
         if kernel.stop_request is None:
             return
         now = time.monotonic()
@@ -250,6 +254,23 @@ class Monitor:
             self._asked_at = now
         elif now - self._asked_at > LAST_RESORT_S:
             self._end(kernel, kernel.stop_request)
+
+    def _tables(self, kernel: Kernel) -> list[Table]:
+        """Return what observers have found by now, for those that show it."""
+        if not self._progress.visible:
+            return []
+        from scenarios.losses import losses_table
+        from scenarios.screen import plain
+
+        tables = []
+        for label, live in kernel.live.items():
+            with contextlib.suppress(Exception):  # it is changing under our eyes; the next look will do
+                found = live()
+                if "loss" in found and "aggregate" in found:
+                    shown = losses_table(found["loss"], found["aggregate"], encoding=sys.stderr.encoding or "")
+                    shown.title = plain(label)
+                    tables.append(shown)
+        return tables
 
     def _end(self, kernel: Kernel, why: str) -> None:
         """Print the best so far and leave, since some agent keeps the interpreter to itself."""
