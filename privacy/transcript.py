@@ -97,7 +97,7 @@ class Transcripts:
     """
 
     def __init__(self, setup: Setup, prior: Prior) -> None:
-        self._setup, self._prior = setup, prior
+        self._setup, self.prior = setup, prior
         self._cells = Cells.of(setup, prior)
         self.count = math.prod(self._cells.levels)
         """Number of profiles."""
@@ -109,9 +109,7 @@ class Transcripts:
         self._event_ids: dict[Event, int] = {}
         self._runs: dict[int, NDArray[np.int32]] = {}
         self._classes: dict[frozenset[str], Numbers] = {}
-        self.actual = self.index(
-            {name: setup.problem.variables[name].unary for name in prior.scales}  # type: ignore[misc]  # they have costs
-        )
+        self.actual = self.index({})
         """Number of the actual problem's profile."""
 
     # Profiles.
@@ -126,16 +124,20 @@ class Transcripts:
         Raises:
             UserError: a cost is out of range, or a variable is unknown.
         """
-        number = 0
-        for name in costs:
+        given: dict[str, NDArray[Any]] = {}
+        for name, table in costs.items():
             if name not in self._cells.at:
                 raise UserError(f"profile: no variable {name} has private costs")
+            given[name] = np.asarray(table)
+            if given[name].shape != (len(self._cells.at[name]),):
+                raise UserError(f"profile: {given[name].size} costs of {name}, which has {len(self._cells.at[name])}")
+        number = 0
         for cell, (name, value) in enumerate(zip(self._cells.variable, self._cells.value, strict=True)):
-            unary = costs.get(name, self._setup.problem.variables[name].unary)
+            unary = given.get(name, self._setup.problem.variables[name].unary)
             assert unary is not None
-            level = self._setup.sense * np.asarray(unary)[value] - self._prior.scales[name].low
-            if not 0 <= level < self._cells.levels[cell]:
-                raise UserError(f"profile: cost {np.asarray(unary)[value]} of {name} is out of range")
+            level = float(self._setup.sense * unary[value] - self.prior.scales[name].low)
+            if not (0 <= level < self._cells.levels[cell] and level.is_integer()):
+                raise UserError(f"profile: {unary[value]} is none of the possible costs of {name}")
             number += int(level) * self._strides[cell]
         return number
 
@@ -148,7 +150,7 @@ class Transcripts:
             costs = unary.copy()
             for value, cell in enumerate(cells):
                 if cell >= 0:
-                    costs[value] = self._setup.sense * (self._prior.scales[name].low + self._levels[index, cell])
+                    costs[value] = self._setup.sense * (self.prior.scales[name].low + self._levels[index, cell])
             found[name] = costs
         return found
 

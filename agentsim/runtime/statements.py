@@ -157,13 +157,18 @@ class ReaderContext:
     order: tuple[tuple[str, ...], ...]
     subtree: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     params: Any = None
+    _offsets: dict[tuple[tuple[str, ...], Rest], Cost] = field(default_factory=dict, init=False, repr=False)
 
     def offset(self, parties: Iterable[str], rest: Rest = "none") -> Cost:
         """Return the offsets contained in the cost of `parties`, with everything below them for rest="subtree"."""
-        names: set[str] = set()
-        for party in parties:
-            names.update(self.subtree[party] if rest == "subtree" else (party,))
-        return sum(self.offset_at[name] for name in sorted(names))
+        key = (tuple(parties), rest)
+        found = self._offsets.get(key)
+        if found is None:
+            names: set[str] = set()
+            for party in key[0]:
+                names.update(self.subtree[party] if rest == "subtree" else (party,))
+            found = self._offsets[key] = sum(self.offset_at[name] for name in sorted(names))
+        return found
 
     @classmethod
     def of(cls, setup: Setup, viewer: Iterable[str]) -> ReaderContext:
