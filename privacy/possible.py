@@ -119,12 +119,12 @@ class Possible:
 
     def _consider(self, key: Hashable, whole: Fact) -> bool:
         fact = whole.narrowed(self._low)
-        impossible = len(fact.terms[0][1].base) == 0 and fact.high < math.inf
-        groups = () if impossible else tuple(dict.fromkeys(self._factor_at(c) for c in fact.cells.tolist()))
-        if not impossible and (len(fact.terms[0][1].base) == 0 or fact.implied(self._low, self._high)):
+        nothing = len(fact.terms[0][1].base) == 0  # no row can matter: none breaks a lower end, none keeps an upper one
+        if (fact.high == math.inf) if nothing else fact.implied(self._low, self._high):
             self._pending.pop(key, None)
             return False
-        if not groups:
+        groups = tuple(dict.fromkeys(self._factor_at(c) for c in fact.cells.tolist()))
+        if nothing or not groups:
             self.contradicted = True
             return True
         if math.prod(len(self._factors[g].rows) for g in groups) > self.limit:

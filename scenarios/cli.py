@@ -25,7 +25,10 @@ COMMANDS: Final = {
     "convert": ("scenarios.commands.problems:convert", "Write a problem in another format."),
     "replay": ("scenarios.commands.logs:replay", "Feed a log to observers, or verify it."),
     "inspect": ("scenarios.commands.logs:inspect", "Tell what is in a log."),
-    "list": ("scenarios.commands.listing:list_", "List solvers, observers, generators, aggregators, experiments, networks."),
+    "list": (
+        "scenarios.commands.listing:list_",
+        "List solvers, observers, generators, aggregators, experiments, networks.",
+    ),
     "reproduce": ("scenarios.commands.reproduce:reproduce", "A paper's table or figure beside ours."),
     "bench": ("scenarios.commands.bench:bench", "Measure the kernel or the solvers."),
     "demo": ("scenarios.demo:demo", "A guided tour, a minute at most."),

@@ -101,7 +101,7 @@ class PaperOptions:
     Args:
         repeats: "all" messages count, or only those "distinct" in context and bound (ambiguity rule).
         table: which cells of a table give bounds: "diagonal" (all separator variables alike), "first" (the others at
-            their first value), "max" (the others at their worst). By default diagonal, and max for the ambiguity rule.
+            their first value), "max" (the worst cell of all, once). By default diagonal, for the ambiguity rule max.
         prefix: whether costs of a named partial assignment are used. By default they are where equalities tie observer
             and subject, and not by the ambiguity rule.
     """
@@ -189,17 +189,18 @@ class Paper(Rule):
                     self._count(belief, scale.at_most(cost - loose), where, counted)
 
     def _cells(self, values: Table, axes: Sequence[str], equal: Sequence[str], receiver: str) -> list[Cost]:
-        """Return a bound for each value of the receiver (or of the first tied axis), as the option `table` says."""
+        """Return bounds: one for each value of the tied axes, or of the receiver; see the option `table`."""
         which = self.params.table or ("diagonal" if equal else "max")
         if not axes:
             return [values.item()]
+        if which == "max":
+            return [values.max().item()] * (values.shape[list(axes).index(equal[0])] if equal else 1)
         if which == "diagonal":
             costs: list[Cost] = diagonal(values, axes, equal or axes).min(axis=1).tolist()
             return costs
         candidates = equal or axes
-        rows = by_axis(values, axes, receiver if receiver in candidates else candidates[0])
-        costs = (rows[:, 0] if which == "first" else rows.max(axis=1)).tolist()
-        return costs
+        first: list[Cost] = by_axis(values, axes, receiver if receiver in candidates else candidates[0])[:, 0].tolist()
+        return first
 
     def _count(self, belief: Belief, level: int, where: tuple[object, ...], counted: list[Counted]) -> None:
         if level >= belief.scale.levels:

@@ -7,7 +7,7 @@ Settings. Network `unit`. The chain is the backbone: a path 0-1-...-6 and furthe
 edges), the pseudo-tree is that path from agent 0, SynchBB's order too. Rule `paper`: no equality ties slots together,
 so each message says that *some* value of the sender costs at most s, and every way to map bounds to values is equally
 likely. Every COST whose context holds the receiver counts, repeated ones too; SynchBB's improved suffixes count, its
-prefixes do not; of a UTIL table each value of the receiver gives a bound, the worst over the other separator variables.
+prefixes do not; the worst cell of a UTIL table gives one bound.
 
 What the numbers mean. The ambiguity rule overstates what follows: only the least bound is a logical fact. Use
 `rule=exact` for what an observer really knows; `--full` prints it beside, and the second reading of the density.
