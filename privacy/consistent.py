@@ -150,7 +150,7 @@ class Consistent(Observer):
         joint: by viewer, bits; null if what it was told cannot all be true (`contradicted`: somebody lied).
         method, error, interval: by viewer, "exact" or "monte carlo", standard error and 95 % interval in bits.
         at_least: viewers whose joint loss is only known to be at least `joint`: no sample fitted.
-        left, profiles: by viewer, exact only: combinations of the costs that anything was said about, left and in all.
+        left, profiles: by viewer, exact only: combinations of the costs that something was learnt of, left and in all.
         matrix: viewer -> subject -> loss of each cost by itself, summed over values and variables, unit as `metric`.
         together: viewer -> subject -> bits that the subject's costs lose jointly, exact only.
         loss: by subject, the mean over all viewers of `matrix` as a share of full loss, null without private costs.

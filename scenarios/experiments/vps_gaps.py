@@ -1,0 +1,140 @@
+"""How far inference rules are from what can be inferred at all: rules, all statements together, the whole transcript.
+
+On problems small enough to try everything, each observer's knowledge of the others' private costs is counted in bits,
+all costs together:
+
+    paper                  upper bounds, spread by the ambiguity rule where a message leaves the value open
+    exact                  upper bounds that follow from single messages and the observer's own view
+    tight, with topology   bounds from both sides, with what was learnt before; the observer knows the tree
+    consistent             all costs under which every statement that the observer drew is true, constraints known
+    transcript             all costs under which it would have seen the very same messages at the same times
+
+Each of the last four can only know more than the one before. `paper` may claim more than there is to know.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+from scenarios.experiments.base import Experiment, main_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+RULES: Final = {
+    "paper": "paper",
+    "exact": "exact",
+    "tight": "tight",
+    "tight, topology": "tight,topology=true",
+}
+ADVERSARIES: Final = (*RULES, "consistent", "transcript")
+SOLVERS: Final = ("synchbb", "adopt", "bnb-adopt", "dpop")
+PROBLEMS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
+    "event, star": ("dimes", {"people": 3, "d": 2, "u": 3, "shape": "S"}),
+    "event, chain": ("dimes", {"people": 3, "d": 2, "u": 3, "shape": "C"}),
+    "random": ("random-dcop", {"agents": 3, "d": 2, "u": 3, "b": 2}),
+}
+INSTANCES: Final = 10
+
+
+@dataclass(frozen=True)
+class Task:
+    """One instance, one solver."""
+
+    problem: str
+    solver: str
+    seed: int
+
+
+class VpsGaps(Experiment):
+    """Rules, `consistent` and `transcript` beside each other."""
+
+    name = "vps-gaps"
+    columns = ("problem", "solver", "adversary", "bits", "se", "share", "n")
+    key_columns = 3
+
+    def tasks(self) -> Sequence[Task]:
+        """Return every instance with every solver."""
+        seeds = range(self.options.seed, self.options.seed + (self.options.instances or INSTANCES))
+        return [Task(problem, solver, seed) for problem in PROBLEMS for solver in SOLVERS for seed in seeds]
+
+    @staticmethod
+    def run_task(task: Task) -> tuple[dict[str, list[float]], float]:
+        """Return bits by adversary, one number for each observer, and how many bits there are to know."""
+        from agentsim import simulate
+        from agentsim.runtime import registry
+        from privacy.transcript import transcripts
+
+        kind, given = PROBLEMS[task.problem]
+        generator = registry.find("generators", kind)
+        problem = generator.generate(generator.Params(**given), task.seed)
+        specs = [f"vps:as={name.replace(', ', '-')},rule={rule}" for name, rule in RULES.items()]
+        findings = simulate(problem, task.solver, observers=[*specs, "consistent"]).findings
+        bits: dict[str, list[float]] = {}
+        for name in RULES:
+            matrix = findings[name.replace(", ", "-")]["matrix"]
+            bits[name] = [math.fsum(row.values()) for row in matrix.values()]
+        bits["consistent"] = list(findings["consistent"]["joint"].values())
+        seen = transcripts(problem, task.solver)
+        bits["transcript"] = [seen.loss(agent) for agent in matrix]
+        one = math.log2(given["u"]) * given["d"]
+        return bits, one * (len(matrix) - 1)
+
+    def rows(self, results: Sequence[tuple[dict[str, list[float]], float]]) -> list[dict[str, Any]]:
+        """Return mean bits of an observer, and their share of all bits, by problem, solver and adversary."""
+        gathered: dict[tuple[str, str], list[dict[str, list[float]]]] = {}
+        most: dict[str, float] = {}
+        for task, (bits, full) in zip(self.tasks(), results, strict=True):
+            gathered.setdefault((task.problem, task.solver), []).append(bits)
+            most[task.problem] = full
+        rows = []
+        for (problem, solver), instances in gathered.items():
+            for name in ADVERSARIES:
+                means = [math.fsum(bits[name]) / len(bits[name]) for bits in instances]
+                n, mean = len(means), math.fsum(means) / len(means)
+                spread = math.fsum((m - mean) ** 2 for m in means) / (n - 1) if n > 1 else 0.0
+                rows.append({
+                    "problem": problem, "solver": solver, "adversary": name, "bits": mean,
+                    "se": math.sqrt(spread / n), "share": mean / most[problem], "n": n,
+                })  # fmt: skip
+        self._disorder = sum(
+            bits[less][observer] > bits[more][observer] + 1e-9
+            for instances in gathered.values()
+            for bits in instances
+            for less, more in pairwise(ADVERSARIES[1:])
+            for observer in range(len(bits[less]))
+        )
+        self._overstated = sum(
+            claimed > known + 1e-9
+            for instances in gathered.values()
+            for bits in instances
+            for claimed, known in zip(bits["paper"], bits["transcript"], strict=True)
+        )
+        self._observers = sum(len(bits["paper"]) for instances in gathered.values() for bits in instances)
+        return rows
+
+    def notes(self, rows: list[dict[str, Any]]) -> list[str]:
+        """Return how often the order was broken, and how often the paper's rule claims more than there is to know."""
+        return [
+            "bits: what an observer learns of all others' private costs together, mean over observers and instances",
+            f"exact <= tight <= tight with topology <= consistent <= transcript was broken {self._disorder} times "
+            f"({self._observers} observers)",
+            f"the rule `paper` claims more than the whole transcript tells for {self._overstated} of them",
+        ]
+
+    def show(self, out: Console, rows: list[dict[str, Any]]) -> None:
+        """Show the adversaries beside each other."""
+        from scenarios.screen import table
+
+        lines: dict[tuple[str, str], list[str]] = {}
+        for row in rows:
+            lines.setdefault((row["problem"], row["solver"]), []).append(f"{row['bits']:.2f}±{row['se']:.2f}")
+        out.print(table(("problem", "solver", *ADVERSARIES), [(*key, *line) for key, line in lines.items()], left=2))
+
+
+if __name__ == "__main__":
+    main_of(VpsGaps.name)
