@@ -16,7 +16,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, NamedTuple
 
 from agentsim.errors import UserError
 from agentsim.runtime import registry
@@ -37,21 +37,40 @@ MAX_POINTS: Final = 2000
 """A curve with more points is thinned to every other one."""
 MAX_REMEMBERED: Final = 50_000
 MAX_REMEMBERED_BYTES: Final = 2048
-"""Search algorithms repeat small messages again and again; what was learnt from one is not worked out twice."""
 
 _OWN_OPTIONS: Final = ("rule", "metric", "prior", "bins", "aggregators", "tau", "empty", "view", "as")
 
 
-class Viewer:
-    """One observer of a run: its mind, its rule and its reader."""
+Memory = dict[tuple[str, bytes], Sequence[Counted]]
 
-    __slots__ = ("mind", "read", "remembered", "rule", "stateless")
+
+class Viewer:
+    """One observer of a run: its mind, its rule and its reader.
+
+    Attributes:
+        stateless: whether its reader can do without what the observer itself sends.
+        forgetful: whether a message that comes again need not be read again.
+    """
+
+    __slots__ = ("forgetful", "mind", "read", "rule", "stateless")
 
     def __init__(self, mind: Mind, rule: Rule, reader: Reader) -> None:
         self.mind, self.rule = mind, rule
         self.read = reader.read
         self.stateless = bool(getattr(reader, "stateless", False))
-        self.remembered: dict[object, Sequence[Counted]] | None = {} if self.stateless and rule.idempotent else None
+        self.forgetful = self.stateless and rule.idempotent
+
+
+class Channel(NamedTuple):
+    """What deliveries from one node to another are to observers.
+
+    Args:
+        tells: whoever sends them: a reader may need to know, but nothing is learnt from one's own words.
+        teaches: whoever learns from them, with what was learnt from each message so far, if that can be used again.
+    """
+
+    tells: tuple[Viewer, ...]
+    teaches: tuple[tuple[Viewer, Memory | None], ...]
 
 
 class Vps(Observer):
@@ -108,10 +127,10 @@ class Vps(Observer):
         groups = self._groups(nodes)
         self.viewers: list[Viewer] = []
         self._changed: list[Belief] = []
-        self._hears: dict[str, list[Viewer]] = {node: [] for node in owners}
-        """By node, those who learn from what it receives; what its owner tells itself is not for them."""
-        self._tells: dict[str, list[Viewer]] = {node: [] for node in owners}
-        """By node, those whose reader must know what it sends."""
+        self._eyes: dict[str, list[Viewer]] = {node: [] for node in owners}
+        """By node, those who see its mail."""
+        self._channels: dict[tuple[str, str], Channel] = {}
+        self._remembered = 0
         self._analysed = True
         self._time = 0.0
         for name, group in groups:
@@ -123,11 +142,8 @@ class Vps(Observer):
             mind = Mind(name, group, [n for n in own if n in variables], self.public, self._changed)
             viewer = Viewer(mind, self.rule_class(mind, self.rule_params), reader)
             self.viewers.append(viewer)
-            for node in own or owners:  # nobody's own: a wire, whose feed is what goes over it
-                self._hears[node].append(viewer)
-            if not viewer.stateless:
-                for node in own:
-                    self._tells[node].append(viewer)
+            for node in own or owners:  # a wire has no nodes, its feed is what goes over it
+                self._eyes[node].append(viewer)
         self._full = {agent: self._full_loss(names) for agent, names in nodes.items()}
         self.subjects = tuple(agent for agent in self.agents if self._full[agent] > 0)
         """Agents with private costs."""
@@ -168,26 +184,42 @@ class Vps(Observer):
             if self._changed:
                 self._look()
             self._time = now
-        for viewer in self._tells[src]:  # its own words: the reader needs to know them, but they tell it nothing
+        channel = self._channels.get((src, dst))
+        if channel is None:
+            channel = self._channels[src, dst] = self._open(src, dst)
+        for viewer in channel.tells:
             for _ in viewer.read(delivery):
                 pass
-        sender = self._owner[src]
-        for viewer in self._hears[dst]:
-            if sender in viewer.mind.agents:
-                continue
-            remembered = viewer.remembered
-            if remembered is None or len(payload) > MAX_REMEMBERED_BYTES:
+        for viewer, memory in channel.teaches:
+            if memory is None:
                 self._learn(viewer, delivery)
                 continue
-            key = (src, dst, kind, payload)
-            again = remembered.get(key)
+            again = memory.get((kind, payload))
             if again is None:
-                if len(remembered) >= MAX_REMEMBERED:
-                    remembered.clear()
-                remembered[key] = self._learn(viewer, delivery)
+                again = self._learn(viewer, delivery)
+                if len(payload) <= MAX_REMEMBERED_BYTES:
+                    self._remember(memory, (kind, payload), again)
             else:
                 for belief, level in again:
                     belief.count(level)
+
+    def _open(self, src: str, dst: str) -> Channel:
+        sender = self._owner[src]
+        return Channel(
+            tuple(v for v in self._eyes[src] if sender in v.mind.agents and not v.stateless),
+            tuple((v, {} if v.forgetful else None) for v in self._eyes[dst] if sender not in v.mind.agents),
+        )
+
+    def _remember(self, memory: Memory, key: tuple[str, bytes], learnt: Sequence[Counted]) -> None:
+        """Keep what was learnt from a message: search algorithms repeat small ones again and again."""
+        self._remembered += 1
+        if self._remembered > MAX_REMEMBERED:
+            for channel in self._channels.values():
+                for _, full in channel.teaches:
+                    if full is not None:
+                        full.clear()
+            self._remembered = 1
+        memory[key] = learnt
 
     def _learn(self, viewer: Viewer, delivery: Delivery) -> Sequence[Counted]:
         statements = list(viewer.read(delivery))
