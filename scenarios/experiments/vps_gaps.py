@@ -67,7 +67,7 @@ class VpsGaps(Experiment):
         """Return bits by adversary, one number for each observer, and how many bits there are to know."""
         from agentsim import simulate
         from agentsim.runtime import registry
-        from privacy.transcript import transcripts
+        from privacy.adversaries.transcript import transcripts
 
         kind, given = PROBLEMS[task.problem]
         generator = registry.find("generators", kind)

@@ -6,7 +6,7 @@ private costs under which every one of them is true, and so says how much a rule
 is -log2 of the prior probability of that set, in bits. It assumes the worst: the viewer knows everything but the
 others' private costs, that is all constraints, the tree or order, who evaluates what, and also which values somebody's
 private cost forbids (an infinite cost is in no range). What it draws no conclusion from is silence, timing and choices;
-`privacy.transcript` does.
+`privacy.adversaries.transcript` does.
 
 Statements used: `CostIs` without noise and `CostTable`. Others are left out, which is sound: the set is then larger.
 """
@@ -26,9 +26,9 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import CostIs, CostTable, Reader, Statement, Term
 from agentsim.runtime.streams import generator
-from privacy.facts import Sums
-from privacy.possible import Estimate, Possible
-from privacy.profiles import Cells, Weights, check_prior, full, loss
+from privacy.adversaries.facts import Sums
+from privacy.adversaries.possible import Estimate, Possible
+from privacy.adversaries.profiles import Cells, Weights, check_prior, full, loss
 from privacy.vps.metrics import GAINS
 from privacy.vps.prior import make_prior
 

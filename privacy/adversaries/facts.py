@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agentsim.dcop.tables import NamedTable, join, project_min, restrict
 from agentsim.runtime.statements import Rest
 from agentsim.runtime.view import Setup
-from privacy.profiles import Cells
+from privacy.adversaries.profiles import Cells
 from privacy.vps.prior import Prior
 
 Levels = NDArray[Any]

@@ -20,9 +20,9 @@ from agentsim import (
     simulate,
 )
 from agentsim.testing import random_problem, twin
-from privacy.consistent import Consistent
-from privacy.profiles import entropy
-from privacy.transcript import transcripts
+from privacy.adversaries.consistent import Consistent
+from privacy.adversaries.profiles import entropy
+from privacy.adversaries.transcript import transcripts
 
 SOLVERS = ["adopt", "bnb-adopt", "dpop", "synchbb", "brute-force", "mb-dpop"]
 

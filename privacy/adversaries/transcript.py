@@ -30,7 +30,7 @@ from agentsim.runtime.result import Result
 from agentsim.runtime.setup import find_solver, prepare
 from agentsim.runtime.simulate import simulate
 from agentsim.runtime.view import Setup
-from privacy.profiles import Cells, check_prior, loss
+from privacy.adversaries.profiles import Cells, check_prior, loss
 from privacy.vps.metrics import GAINS
 from privacy.vps.prior import Prior, make_prior
 

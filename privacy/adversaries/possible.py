@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.facts import Fact, LeastCost, Levels, Numbers
-from privacy.profiles import Cells, Chances, entropy
+from privacy.adversaries.facts import Fact, LeastCost, Levels, Numbers
+from privacy.adversaries.profiles import Cells, Chances, entropy
 
 BLOCK: Final = 1 << 18
 """Combinations made at a time."""

@@ -27,10 +27,10 @@ from agentsim.runtime.statements import CostIs, CostTable, Nothing, Statement, T
 from agentsim.runtime.view import Setup
 from agentsim.testing import Truth, random_problem, twin
 from privacy import facts
-from privacy.consistent import Consistent
-from privacy.facts import LeastCost
-from privacy.possible import Possible, clopper_pearson
-from privacy.profiles import Cells, loss
+from privacy.adversaries.consistent import Consistent
+from privacy.adversaries.facts import LeastCost
+from privacy.adversaries.possible import Possible, clopper_pearson
+from privacy.adversaries.profiles import Cells, loss
 from privacy.vps.metrics import GAINS, full_loss
 from privacy.vps.prior import make_prior
 
