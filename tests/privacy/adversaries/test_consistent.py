@@ -26,7 +26,7 @@ from agentsim.runtime.setup import prepare
 from agentsim.runtime.statements import CostIs, CostTable, Nothing, Statement, Term
 from agentsim.runtime.view import Setup
 from agentsim.testing import Truth, random_problem, twin
-from privacy import facts
+from privacy.adversaries import facts
 from privacy.adversaries.consistent import Consistent
 from privacy.adversaries.facts import LeastCost
 from privacy.adversaries.possible import Possible, clopper_pearson
