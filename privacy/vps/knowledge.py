@@ -19,6 +19,28 @@ from privacy.vps.metrics import GAINS, expected_gain, loss_of_some
 from privacy.vps.prior import Prior, Scale
 
 
+class Changes(list["Belief"]):
+    """Beliefs of one mind that changed since somebody last emptied this, each once.
+
+    Args:
+        waiting: where this list puts itself when it ceases to be empty, so that nobody has to look at all minds.
+
+    Attributes:
+        ever: number of single changes, ever.
+    """
+
+    def __init__(self, waiting: list[Changes] | None = None) -> None:
+        super().__init__()
+        self.ever = 0
+        self._waiting = waiting
+
+    def append(self, belief: Belief) -> None:
+        """Add a belief."""
+        if not self and self._waiting is not None:
+            self._waiting.append(self)
+        super().append(belief)
+
+
 class Belief:
     """What one observer believes of the private costs of one variable of another agent.
 
@@ -48,7 +70,7 @@ class Belief:
         "variable",
     )
 
-    def __init__(self, variable: str, agent: str, size: int, scale: Scale, changed: list[Belief]) -> None:
+    def __init__(self, variable: str, agent: str, size: int, scale: Scale, changed: Changes) -> None:
         self.variable, self.agent, self.scale = variable, agent, scale
         self.low = [1] * size
         self.high = [scale.levels] * size
@@ -87,6 +109,7 @@ class Belief:
             self._touch()
 
     def _touch(self) -> None:
+        self._changed.ever += 1
         if self._clean:
             self._clean = False
             self._changed.append(self)
@@ -226,13 +249,13 @@ class Mind:
         agents: Iterable[str],
         nodes: Iterable[str],
         public: Public,
-        changed: list[Belief] | None = None,
+        changed: Changes | None = None,
     ) -> None:
         self.name, self.public = name, public
         self.agents = frozenset(agents)
         self.nodes = tuple(nodes)
         self.beliefs: dict[str, Belief] = {}
-        self.changed: list[Belief] = [] if changed is None else changed
+        self.changed = Changes() if changed is None else changed
         self._own = frozenset(self.nodes)
         self._paths: dict[object, str | None] = {}
 

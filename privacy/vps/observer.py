@@ -24,7 +24,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Unanalysed, uncovered
 from privacy.aggregators import parse_aggregators
-from privacy.vps.knowledge import Belief, Mind, Public
+from privacy.vps.knowledge import Changes, Mind, Public
 from privacy.vps.metrics import GAINS, full_loss
 from privacy.vps.prior import make_prior
 from privacy.vps.rules import BUILT_IN, Counted, Rule
@@ -41,7 +41,8 @@ MAX_REMEMBERED_BYTES: Final = 2048
 _OWN_OPTIONS: Final = ("rule", "metric", "prior", "bins", "aggregators", "tau", "empty", "view", "as")
 
 
-Memory = dict[tuple[str, bytes], Sequence[Counted]]
+Memory = dict[tuple[str, bytes], tuple[Sequence[Counted], int]]
+"""By type and payload of a message: what was counted, and the number of changes of beliefs before it was read."""
 
 
 class Viewer:
@@ -49,16 +50,18 @@ class Viewer:
 
     Attributes:
         stateless: whether its reader can do without what the observer itself sends.
-        forgetful: whether a message that comes again need not be read again.
+        remembers: whether a message that comes again may need no reading.
+        rereads: whether it does after any belief has changed.
     """
 
-    __slots__ = ("forgetful", "mind", "read", "rule", "stateless")
+    __slots__ = ("mind", "read", "remembers", "rereads", "rule", "stateless")
 
     def __init__(self, mind: Mind, rule: Rule, reader: Reader) -> None:
         self.mind, self.rule = mind, rule
         self.read = reader.read
         self.stateless = bool(getattr(reader, "stateless", False))
-        self.forgetful = self.stateless and rule.idempotent
+        self.remembers = self.stateless and rule.rereads != "always"
+        self.rereads = rule.rereads == "after change"
 
 
 class Channel(NamedTuple):
@@ -126,7 +129,7 @@ class Vps(Observer):
         self._owner = owners
         groups = self._groups(nodes)
         self.viewers: list[Viewer] = []
-        self._changed: list[Belief] = []
+        self._waiting: list[Changes] = []
         self._eyes: dict[str, list[Viewer]] = {node: [] for node in owners}
         """By node, those who see its mail."""
         self._channels: dict[tuple[str, str], Channel] = {}
@@ -139,7 +142,7 @@ class Vps(Observer):
             if reader is None:
                 self._analysed = False  # nobody hears anything
                 return
-            mind = Mind(name, group, [n for n in own if n in variables], self.public, self._changed)
+            mind = Mind(name, group, [n for n in own if n in variables], self.public, Changes(self._waiting))
             viewer = Viewer(mind, self.rule_class(mind, self.rule_params), reader)
             self.viewers.append(viewer)
             for node in own or owners:  # a wire has no nodes, its feed is what goes over it
@@ -181,7 +184,7 @@ class Vps(Observer):
         """Let everybody who received it, and nobody else, learn from one delivery."""
         _, _, now, _, src, dst, kind, _, _, _, payload, _ = delivery
         if now != self._time:
-            if self._changed:
+            if self._waiting:
                 self._look()
             self._time = now
         channel = self._channels.get((src, dst))
@@ -194,23 +197,24 @@ class Vps(Observer):
             if memory is None:
                 self._learn(viewer, delivery)
                 continue
-            again = memory.get((kind, payload))
-            if again is None:
-                again = self._learn(viewer, delivery)
+            before = memory.get((kind, payload))
+            if before is None or (viewer.rereads and before[1] != viewer.mind.changed.ever):
+                changes = viewer.mind.changed.ever
+                counted = self._learn(viewer, delivery)
                 if len(payload) <= MAX_REMEMBERED_BYTES:
-                    self._remember(memory, (kind, payload), again)
+                    self._remember(memory, (kind, payload), (counted, changes))
             else:
-                for belief, level in again:
+                for belief, level in before[0]:
                     belief.count(level)
 
     def _open(self, src: str, dst: str) -> Channel:
         sender = self._owner[src]
         return Channel(
             tuple(v for v in self._eyes[src] if sender in v.mind.agents and not v.stateless),
-            tuple((v, {} if v.forgetful else None) for v in self._eyes[dst] if sender not in v.mind.agents),
+            tuple((v, {} if v.remembers else None) for v in self._eyes[dst] if sender not in v.mind.agents),
         )
 
-    def _remember(self, memory: Memory, key: tuple[str, bytes], learnt: Sequence[Counted]) -> None:
+    def _remember(self, memory: Memory, key: tuple[str, bytes], learnt: tuple[Sequence[Counted], int]) -> None:
         """Keep what was learnt from a message: search algorithms repeat small ones again and again."""
         self._remembered += 1
         if self._remembered > MAX_REMEMBERED:
@@ -232,15 +236,15 @@ class Vps(Observer):
 
     def _look(self) -> None:
         """Bring losses and curves up to date with what was learnt by now."""
-        if not self._changed:
-            return
         moved: dict[str, None] = {}
-        for belief in self._changed:
-            before, after = belief.settled, belief.settle(self.metric)
-            if after != before and belief.agent in self._sums:
-                self._sums[belief.agent] += after - before
-                moved[belief.agent] = None
-        self._changed.clear()
+        for changes in self._waiting:
+            for belief in changes:
+                before, after = belief.settled, belief.settle(self.metric)
+                if after != before and belief.agent in self._sums:
+                    self._sums[belief.agent] += after - before
+                    moved[belief.agent] = None
+            changes.clear()
+        self._waiting.clear()
         for agent in moved:
             self._plot(self._curves[agent], self._share(agent, self._sums[agent]))
 

@@ -32,13 +32,15 @@ from agentsim.runtime.statements import CostIs, CostTable, Statement, Term
 from privacy.vps.knowledge import Belief, Mind
 
 Counted = tuple[Belief, int]
+Rereads = Literal["always", "after change", "never"]
 
 
 class Rule:
     """Base of every rule.
 
     Class attributes: `sound`, whether it never excludes the truth; `Params`, a frozen dataclass of options or None;
-    `idempotent`, whether reading the very same message again changes nothing but counts, which `learn` returned.
+    `rereads`, when a message that came before must be read again: "always"; "after change" of any belief; "never", as
+    it would change nothing but the counts that `learn` returned.
 
     Args:
         mind: of the observer; `learn` changes its beliefs.
@@ -46,7 +48,7 @@ class Rule:
     """
 
     sound: ClassVar[bool] = False
-    idempotent: ClassVar[bool] = False
+    rereads: ClassVar[Rereads] = "always"
     Params: ClassVar[type[Any] | None] = None
 
     def __init__(self, mind: Mind, params: Any) -> None:  # noqa: ANN401  # whatever the rule declares
@@ -56,7 +58,7 @@ class Rule:
         """Change beliefs by what one delivery says.
 
         Returns:
-            What was counted, so that an idempotent rule's counts can be repeated without reading the message again.
+            What was counted, so that a rule that never rereads can count it again when the message comes again.
         """
         raise NotImplementedError
 
@@ -115,7 +117,7 @@ class Paper(Rule):
     """The paper's rules: upper bounds, by slot for events and by the ambiguity rule elsewhere (section IV)."""
 
     sound = False
-    idempotent = True
+    rereads = "never"
     Params = PaperOptions
 
     params: PaperOptions
@@ -217,7 +219,7 @@ class Exact(Rule):
     """What follows logically: an upper bound of a value that is known, else "some value costs at most s"."""
 
     sound = True
-    idempotent = True
+    rereads: ClassVar[Rereads] = "never"
 
     def learn(self, statements: Sequence[Statement], delivery: Delivery) -> Sequence[Counted]:
         """Draw the upper bounds of one delivery."""
@@ -296,7 +298,7 @@ class Tight(Exact):
     """
 
     sound = True
-    idempotent = False  # what is learnt in between makes the same message say more
+    rereads = "after change"  # what is learnt in between makes the same message say more
     Params = TightOptions
 
     params: TightOptions
