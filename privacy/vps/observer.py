@@ -25,11 +25,10 @@ from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Unanalysed, uncovered
 from privacy.aggregators import parse_aggregators
 from privacy.vps.knowledge import Changes, Mind, Public
-from privacy.vps.metrics import GAINS, full_loss
+from privacy.vps.metrics import Metric, full_loss
 from privacy.vps.prior import make_prior
 from privacy.vps.rules import BUILT_IN, Counted, Rule
 
-AGGREGATORS: Final = "average+max+risk"
 MAX_COALITIONS: Final = 5000
 MAX_PAIRS: Final = 40_000
 """Beyond so many pairs of observer and subject the matrix leaves out those without loss."""
@@ -37,8 +36,6 @@ MAX_POINTS: Final = 2000
 """A curve with more points is thinned to every other one."""
 MAX_REMEMBERED: Final = 50_000
 MAX_REMEMBERED_BYTES: Final = 2048
-
-_OWN_OPTIONS: Final = ("rule", "metric", "prior", "bins", "aggregators", "tau", "empty", "view", "as")
 
 
 Memory = dict[tuple[str, bytes], tuple[Sequence[Counted], int]]
@@ -76,34 +73,56 @@ class Channel(NamedTuple):
     teaches: tuple[tuple[Viewer, Memory | None], ...]
 
 
-class Vps(Observer):
-    """Privacy loss of every agent by inference rules, a metric and aggregators (see the module).
+@dataclasses.dataclass(frozen=True)
+class VpsOptions:
+    """Options of the observer `vps`; those of its rule are given beside them.
 
-    Options: `rule` (paper, exact, tight, a registered one or a subclass of Rule) and the rule's own; `metric`
-    (entropy, proportional, guess); `prior` (LO..HI) and `bins`; `aggregators` (average+max+risk) with `tau` and
-    `empty`; `view` (all, agent:A, coalition:A+B, coalitions:K).
+    Args:
+        rule: paper, exact, tight, or one registered under `agentsim.rules`; from Python also a subclass of `Rule`.
+        metric: what a loss is measured in.
+        prior: LO..HI, the public range of all private costs; by default as declared, else their least and greatest.
+        bins: classes that a range is cut into; by default none for whole numbers, else 10.
+        aggregators: names joined by +; from Python also a mapping of names to functions.
+        tau: threshold of those aggregators that have one.
+        empty: what those say that would be the mean of nothing.
+        view: all, agent:A, coalition:A+B, coalitions:K or wire:A>B.
     """
+
+    rule: str = "paper"
+    metric: Metric = "entropy"
+    prior: str | None = None
+    bins: int | None = None
+    aggregators: str = "average+max+risk"
+    tau: float | None = None
+    empty: float | None = None
+    view: str = "all"
+
+
+class Vps(Observer):
+    """Privacy loss of every agent: what each observer's mail tells of the others' private costs, and its aggregates."""
 
     name = "vps"
     default_view: ClassVar[str] = "all"
+    Params: ClassVar[type[VpsOptions]] = VpsOptions
 
     def __init__(self, context: ObserverContext) -> None:
         super().__init__(context)
-        options = context.options
-        self.metric = str(options.get("metric", "entropy"))
-        if self.metric not in GAINS:
-            raise UserError(f"{self.label}: metric={self.metric}: must be one of {', '.join(GAINS)}")
-        self.rule_name, self.rule_class = _rule(options.get("rule", "paper"), self.label)
-        own = {key: value for key, value in options.items() if key not in _OWN_OPTIONS}
+        names = {field.name for field in dataclasses.fields(VpsOptions)}
+        given = {key: value for key, value in context.options.items() if key != "as"}
+        words = {key: value for key, value in given.items() if key in names and isinstance(value, (str, int, float))}
+        options = registry.make_params(VpsOptions, words, f"observer {self.label}")
+        self.metric: str = options.metric
+        self.rule_name, self.rule_class = _rule(given.get("rule", options.rule), self.label)
+        own = {key: value for key, value in given.items() if key not in names}
         self.rule_params = registry.make_params(
             self.rule_class.Params, own, f"observer {self.label}, rule {self.rule_name}"
         )
-        tau, empty = (_number(options, key, self.label) for key in ("tau", "empty"))
-        self.aggregators = parse_aggregators(options.get("aggregators", AGGREGATORS), tau=tau, empty=empty)
+        self.aggregators = parse_aggregators(
+            given.get("aggregators", options.aggregators), tau=options.tau, empty=options.empty
+        )
         if context.redacted:
-            raise UserError(f"{self.label}: needs private costs, which this log leaves out (--redact)")
-        bins = _number(options, "bins", self.label)
-        self.prior = make_prior(context.setup, options.get("prior"), None if bins is None else int(bins))
+            raise UserError(f"observer {self.label}: needs private costs, which this log leaves out (--redact)")
+        self.prior = make_prior(context.setup, given.get("prior"), options.bins)
         self.public = Public(context.setup, self.prior)
 
     @property
@@ -357,24 +376,11 @@ def _rule(given: object, label: str) -> tuple[str, type[Rule]]:
         return name, BUILT_IN[name]
     known = [*BUILT_IN, *registry.names("rules")]
     if name not in known:
-        raise UserError(f"{label}: no rule is called {name!r}; there are {', '.join(known)}")
+        raise UserError(f"observer {label}: no rule is called {name!r}; there are {', '.join(known)}")
     found = registry.find("rules", name)
     if not (isinstance(found, type) and issubclass(found, Rule)):
-        raise UserError(f"{label}: rule {name} is not a subclass of Rule")
+        raise UserError(f"observer {label}: rule {name} is not a subclass of Rule")
     return name, found
-
-
-def _number(options: Mapping[str, Any], key: str, label: str) -> float | None:
-    value = options.get(key)
-    if value is None:
-        return None
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = math.nan
-    if math.isnan(number):
-        raise UserError(f"{label}: {key}={value} is not a number")
-    return number
 
 
 def _plain(value: object) -> str:

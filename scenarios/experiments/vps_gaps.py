@@ -34,11 +34,11 @@ RULES: Final = {
 ADVERSARIES: Final = (*RULES, "consistent", "transcript")
 SOLVERS: Final = ("synchbb", "adopt", "bnb-adopt", "dpop")
 PROBLEMS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
-    "event, star": ("dimes", {"people": 3, "d": 2, "u": 3, "shape": "S"}),
-    "event, chain": ("dimes", {"people": 3, "d": 2, "u": 3, "shape": "C"}),
+    "event, 2 slots": ("dimes", {"people": 3, "d": 2, "u": 2, "shape": "S"}),
+    "event, 3 slots": ("dimes", {"people": 3, "d": 3, "u": 2, "shape": "C"}),
     "random": ("random-dcop", {"agents": 3, "d": 2, "u": 3, "b": 2}),
 }
-INSTANCES: Final = 10
+INSTANCES: Final = 5
 
 
 @dataclass(frozen=True)
