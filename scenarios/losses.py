@@ -27,9 +27,10 @@ def show_losses(out: Console, found: Mapping[str, Any]) -> None:
 
     prior = found.get("prior") or {}
     span = prior.get("range")
-    told = f"costs from {number(span[0])} to {number(span[1])}" if span else "ranges by variable"
-    told += f" ({prior.get('source')})" if prior.get("source") else ""
-    out.print(text(f"rule {found.get('rule')}, metric {found.get('metric')}; public beforehand: {told}"))
+    told = f"costs from {number(span[0])} to {number(span[1])}" if span else "a range for each variable"
+    source = prior.get("source")
+    told = f"public beforehand: {told} ({source})" if span or prior.get("ranges") else str(source)
+    out.print(text(f"rule {found.get('rule')}, metric {found.get('metric')}; {told}"))
     if found.get("solver_analysed", True):
         out.print(losses_table(found["loss"], found["aggregate"], found["curve"], out.encoding))
         _show_matrix(out, found)

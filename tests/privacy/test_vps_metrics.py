@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.vps import mixture_loss
-from privacy.vps.knowledge import Belief
+from privacy.vps.knowledge import Belief, Changes
 from privacy.vps.metrics import enumerated_loss, full_loss
 from privacy.vps.prior import Scale
 
@@ -184,7 +184,7 @@ def test_full_loss_is_that_of_knowing_every_cost(d: int, u: int) -> None:
 
 def belief(d: int, u: int) -> Belief:
     """Return what is believed at first: every value costs 1..u."""
-    return Belief("x", "a", d, Scale(1, u), [])
+    return Belief("x", "a", d, Scale(1, u), Changes())
 
 
 def test_example_3_one_bound_of_two_on_a_slot() -> None:
@@ -222,7 +222,7 @@ def test_a_range_never_becomes_empty() -> None:
 
 
 def test_changes_are_noted_once_and_only_changes() -> None:
-    changed: list[Belief] = []
+    changed = Changes()
     known = Belief("x", "a", 2, Scale(1, 6), changed)
     known.cap(0, 6)
     known.lift(0, 1)

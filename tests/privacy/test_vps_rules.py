@@ -771,6 +771,30 @@ def test_findings_name_the_rule_with_its_options() -> None:
     assert named(Tight, topology=True) == "tight,topology=true"
 
 
+@pytest.mark.parametrize("solver", ["adopt", "bnb-adopt-plus", "dpop"])
+@pytest.mark.parametrize(
+    ("rule", "options"),
+    [(Paper, {}), (Paper, {"repeats": "distinct"}), (Exact, {}), (Tight, {}), (Tight, {"topology": True})],
+)
+def test_what_is_remembered_of_a_message_saves_time_and_changes_nothing(
+    rule: type[Rule], options: dict[str, Any], solver: str
+) -> None:
+    """Search algorithms repeat themselves; a message that comes again need not be read again, but could be."""
+
+    class Rereading(rule):  # type: ignore[misc, valid-type]
+        rereads = "always"
+
+    observers = [(Vps, {"rule": rule, **options}), (Vps, {"rule": Rereading, **options})]
+    for seed in range(3):
+        if seed % 2:
+            problem = RANDOM.generate(RANDOM.Params(agents=4, d=3, u=4, shape="Q"), seed)
+        else:
+            problem = DIMES.generate(DIMES.Params(people=4, d=3, u=4, shape="CTQ"[seed]), seed)
+        result = simulate(problem, solver, observers=observers, network="uniform:1,5", seed=seed)
+        first, again = result.findings.values()
+        assert {**first, "rule": ""} == {**again, "rule": ""}
+
+
 def test_which_rules_claim_to_be_sound() -> None:
     assert (Paper.sound, Exact.sound, Tight.sound, Rule.sound) == (False, True, True, False)
     assert watch(THREE, "dpop", "paper").findings()["sound"] is False
