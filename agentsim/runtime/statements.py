@@ -178,8 +178,8 @@ class ReaderContext:
         return cls(
             viewer=nodes,
             views={n: setup.view(n) for n in nodes},
-            offset_at={n: setup.offset_at(n) for n in setup.problem.variables},
-            domain_sizes={v.name: v.size for v in setup.problem.variables.values()},
+            offset_at=setup.offsets_at,
+            domain_sizes=setup.domain_sizes,
             order=setup.orders or (),
             subtree=_Subtrees(tree.subtree) if tree is not None else {},
             params=setup.params,

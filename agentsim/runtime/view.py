@@ -325,6 +325,16 @@ class Setup:
                         f" {node}'s agent {self.nodes[node]} would have to evaluate it: give the constraint an owner"
                     )
 
+    @cached_property
+    def offsets_at(self) -> Mapping[str, Cost]:
+        """Sum of the offsets of the cost functions that a node evaluates, by variable."""
+        return {name: self.offset_at(name) for name in self.problem.variables}
+
+    @cached_property
+    def domain_sizes(self) -> Mapping[str, int]:
+        """Number of values by variable."""
+        return {v.name: v.size for v in self.problem.variables.values()}
+
     def offset_at(self, node: str) -> Cost:
         """Return the sum of the offsets of the cost functions that a node evaluates."""
         own = self.evaluated_at[node]

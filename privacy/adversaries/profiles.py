@@ -36,8 +36,8 @@ def check_prior(prior: Prior, setup: Setup, who: str, most: int, weights: Weight
     Raises:
         UserError: costs are not whole numbers, there are too many levels, or a true cost is none of them.
     """
-    if prior.bins is not None:
-        raise UserError(f"{who}: private costs must be whole numbers, so that what is possible can be counted")
+    if prior.bins is not None or not setup.problem.integral:
+        raise UserError(f"{who}: costs must be whole numbers, so that what is possible can be counted")
     outside = []
     for name, scale in prior.scales.items():
         if scale.levels > most:

@@ -83,14 +83,14 @@ class Belief:
         self._clean = True
 
     def cap(self, value: int, level: int) -> None:
-        """Learn that a value's cost has at most this level."""
-        if level < self.high[value]:
+        """Learn that a value's cost has at most this level; no such value (somebody lies) is passed over."""
+        if 0 <= value < len(self.high) and level < self.high[value]:
             self.high[value] = max(level, self.low[value])
             self._touch()
 
     def lift(self, value: int, level: int) -> None:
         """Learn that a value's cost has at least this level."""
-        if level > self.low[value]:
+        if 0 <= value < len(self.low) and level > self.low[value]:
             self.low[value] = min(level, self.high[value])
             self._touch()
 
@@ -148,8 +148,6 @@ class Public:
         self.owner = {v.name: v.agent for v in problem.variables.values()}
         self.size = {v.name: v.size for v in problem.variables.values()}
         self._floors: dict[object, tuple[Cost, Cost]] = {}
-        self.read_off: list[str] = []
-        """Constraints whose least cost had to be read off their tables."""
         self.reach = sum(max(abs(s.low), abs(s.high), s.high - s.low) for s in prior.scales.values())
         """No difference between two sums of private costs is greater."""
         self.equalities: dict[str, tuple[str, str]] = {}
@@ -160,6 +158,27 @@ class Public:
         self.ties: dict[str, tuple[str, ...]] = {}
         """Variables by variable that a publicly known equality ties to it."""
         _link(self.ties, (self.equalities[n] for n in self.equalities if problem.constraints[n].known_to == "all"))
+        self.private_ties: dict[str, list[str]] = {}
+        """Names of equalities that not everybody knows, by variable."""
+        for name, edge in self.equalities.items():
+            if problem.constraints[name].known_to != "all":
+                for variable in edge:
+                    self.private_ties.setdefault(variable, []).append(name)
+
+    @cached_property
+    def groups(self) -> dict[str, str]:
+        """One variable of those that public equalities tie to it, by variable that has any."""
+        group: dict[str, str] = {}
+        for start in self.ties:
+            if start in group:
+                continue
+            group[start], border = start, [start]
+            while border:
+                for other in self.ties[border.pop()]:
+                    if other not in group:
+                        group[other] = start
+                        border.append(other)
+        return group
 
     def _is_equality(self, c: Constraint) -> bool:
         if c.arity != 2 or c.table.shape[0] != c.table.shape[1] or c.table.shape[0] < 2:
@@ -172,25 +191,40 @@ class Public:
     def floor_of(self) -> dict[str, Cost]:
         """Least cost by constraint that may be assumed, at most 0: as declared, or as its offset tells.
 
-        Solvers of signed costs shift nothing. There the least entry of a table without a declared range stands in for
-        the offset that others would publish.
+        Solvers of signed costs shift nothing. There, that no constraint without a declared range costs less than the
+        least entry of all of them is taken as public, as it is for private costs.
         """
         setup = self.setup
+        constraints = setup.problem.constraints.values()
         if setup.costs == "nonnegative":
-            return {name: -setup.constraint_offsets.get(name, 0) for name in setup.problem.constraints}
+            return {c.name: -setup.constraint_offsets.get(c.name, 0) for c in constraints}
+        undeclared: Cost = 0
+        for c in constraints:
+            if c.cost_range is None:
+                costs = setup.sense * c.table
+                finite = costs[np.isfinite(costs)] if costs.dtype.kind == "f" else costs
+                undeclared = min(undeclared, finite.min().item() if finite.size else 0)
+        undeclared = int(undeclared) if setup.problem.integral else undeclared
         floors: dict[str, Cost] = {}
-        for c in setup.problem.constraints.values():
-            if c.cost_range is not None:
-                low, high = c.cost_range
-                floors[c.name] = min(0, low if setup.sense > 0 else -high)
-                continue
-            costs = setup.sense * c.table
-            finite = costs[np.isfinite(costs)] if costs.dtype.kind == "f" else costs
-            least = finite.min().item() if finite.size else 0
-            if least < 0:
-                self.read_off.append(c.name)
-            floors[c.name] = min(0, int(least) if setup.problem.integral else least)
+        for c in constraints:
+            low, high = (undeclared, -undeclared) if c.cost_range is None else c.cost_range
+            floors[c.name] = min(0, low if setup.sense > 0 or c.cost_range is None else -high)
         return floors
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was taken as public of constraints, in sentences."""
+        bare = [c.name for c in self.setup.problem.constraints.values() if c.cost_range is None]
+        if not bare or self.setup.costs == "nonnegative":
+            return ()
+        floor = self.floor_of[bare[0]]
+        least = "negative" if floor == 0 else f"less than {floor:g}"
+        if self.setup.sense < 0:
+            least = "positive" if floor == 0 else f"more than {-floor:g}"
+        return (
+            f"no range of costs is declared for {len(bare)} constraints: that none of their costs is {least} is taken "
+            "as public",
+        )
 
     def private_floor(self, variable: str) -> Cost:
         """Return the least private cost of a variable; 0 where it has none."""
@@ -274,32 +308,33 @@ class Mind:
     @cached_property
     def ties(self) -> Mapping[str, tuple[str, ...]]:
         """Variables by variable that must have the same value, as public and own constraints say."""
-        public = self.public
-        constraints = public.setup.problem.constraints
-        own = [
-            edge
-            for name, edge in public.equalities.items()
-            if constraints[name].known_to != "all"
-            and not self._own.isdisjoint(edge)
-            and not self.agents.isdisjoint(public.setup.problem.known_to(constraints[name]))
-        ]
+        own = self._own_edges
         if not own:
-            return public.ties
+            return self.public.ties
         both: dict[str, tuple[str, ...]] = {}
         _link(both, own)
-        return _Union(public.ties, both)
+        return _Union(self.public.ties, both)
 
     @cached_property
-    def tied(self) -> frozenset[str]:
-        """Variables that known equalities tie to one of the observer's own."""
-        reached = set(self.nodes)
-        border = list(self.nodes)
-        while border:
-            for other in self.ties.get(border.pop(), ()):
-                if other not in reached:
-                    reached.add(other)
-                    border.append(other)
-        return frozenset(reached)
+    def _own_edges(self) -> list[tuple[str, str]]:
+        """Equalities on own variables that an own agent knows, but not everybody."""
+        public = self.public
+        problem = public.setup.problem
+        names = dict.fromkeys(name for node in self.nodes for name in public.private_ties.get(node, ()))
+        return [
+            public.equalities[name]
+            for name in names
+            if not self.agents.isdisjoint(problem.known_to(problem.constraints[name]))
+        ]
+
+    def is_tied(self, variable: str) -> bool:
+        """Tell whether known equalities tie a variable to one of the observer's own."""
+        return self.public.groups.get(variable, variable) in self._tied_groups
+
+    @cached_property
+    def _tied_groups(self) -> frozenset[str]:
+        ends = [*self.nodes, *(variable for edge in self._own_edges for variable in edge)]
+        return frozenset(self.public.groups.get(variable, variable) for variable in ends)
 
     def slot(self, party: str, parties: tuple[str, ...], context: Mapping[str, int]) -> int | None:
         """Return the value that `party` has in a cost of `parties` under `context`; None if that cannot be told.
@@ -307,23 +342,26 @@ class Mind:
         It is told by name, or by known equalities that all count towards that cost. Such a one must have a party at one
         end and a party, or a variable of the context, at the other: then whoever evaluates it is among the parties.
         """
-        value = context.get(party)
+        value = self._value_in(context, party)
         if value is not None:
-            return value
-        ties = self.ties.get(party)
-        if ties is None:
-            return None
-        for other in ties:
-            value = context.get(other)
-            if value is not None:
-                return value
+            return value if 0 <= value < self.public.size[party] else None  # somebody lies
         if len(parties) == 1:
             return None
         key = (party, parties, tuple(context))
         if key not in self._paths:
             self._paths[key] = self._path(party, frozenset(parties), context)
         end = self._paths[key]
-        return None if end is None else context[end]
+        return None if end is None or not 0 <= context[end] < self.public.size[party] else context[end]
+
+    def _value_in(self, context: Mapping[str, int], party: str) -> int | None:
+        """Return the value that a context names for `party`, or for a variable that is tied to it."""
+        value = context.get(party)
+        if value is None:
+            for other in self.ties.get(party, ()):
+                value = context.get(other)
+                if value is not None:
+                    break
+        return value
 
     def _path(self, party: str, parties: frozenset[str], context: Mapping[str, int]) -> str | None:
         reached, border = {party}, [party]

@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Final, NamedTuple
 from agentsim.errors import UserError
 from agentsim.runtime import registry
 from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.network import quote
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Unanalysed, uncovered
 from privacy.aggregators import parse_aggregators
@@ -146,7 +147,9 @@ class Vps(Observer):
         self.agents = tuple(nodes)
         """Agents that own a variable."""
         self._owner = owners
-        groups = self._groups(nodes)
+        hosted: dict[str, list[str]] = {}
+        for node, agent in owners.items():
+            hosted.setdefault(agent, []).append(node)
         self.viewers: list[Viewer] = []
         self._waiting: list[Changes] = []
         self._eyes: dict[str, list[Viewer]] = {node: [] for node in owners}
@@ -155,8 +158,9 @@ class Vps(Observer):
         self._remembered = 0
         self._analysed = True
         self._time = 0.0
-        for name, group in groups:
-            own = [n for n, agent in owners.items() if agent in group]
+        watched = dict.fromkeys(self.agents, 0)
+        for name, group in self._groups(nodes):
+            own = [node for agent in group for node in hosted.get(agent, ())]
             reader = self.context.reader_for(own)
             if reader is None:
                 self._analysed = False  # nobody hears anything
@@ -166,30 +170,30 @@ class Vps(Observer):
             self.viewers.append(viewer)
             for node in own or owners:  # a wire has no nodes, its feed is what goes over it
                 self._eyes[node].append(viewer)
+            for agent in group:
+                if agent in watched:
+                    watched[agent] -= 1
         self._full = {agent: self._full_loss(names) for agent, names in nodes.items()}
         self.subjects = tuple(agent for agent in self.agents if self._full[agent] > 0)
-        """Agents with private costs."""
-        self._watchers = {
-            agent: sum(agent not in viewer.mind.agents for viewer in self.viewers) for agent in self.subjects
-        }
+        """Agents with private costs, of which something can be learnt."""
+        self._watchers = {agent: len(self.viewers) + watched[agent] for agent in self.subjects}
         self._sums = dict.fromkeys(self.subjects, 0.0)
         self._curves: dict[str, list[list[float]]] = {agent: [[0.0, 0.0]] for agent in self.subjects}
         self._time = 0.0
         self._missed: dict[str, None] = {}
 
-    def _groups(self, nodes: Mapping[str, Sequence[str]]) -> list[tuple[str, tuple[str, ...]]]:
+    def _groups(self, nodes: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, tuple[str, ...]]]:
         view = self.context.view
         if view.wire is not None:
             return [(view.spec, ())]
-        if view.agents:
-            return [("+".join(view.agents), view.agents)]
-        size = view.coalitions
-        if (count := math.comb(len(nodes), size)) > MAX_COALITIONS:
-            what = "agents" if size == 1 else f"coalitions of {size} agents"
-            raise UserError(
-                f"{self.label}: {count} {what}, more than {MAX_COALITIONS}: choose whom to look at by view="
-            )
-        return [("+".join(group), group) for group in combinations(nodes, size)]
+        if view.agents or view.coalitions == 1:
+            groups = [view.agents] if view.agents else [(agent,) for agent in nodes]
+        else:
+            size = view.coalitions
+            if (count := math.comb(len(nodes), size)) > MAX_COALITIONS:
+                raise UserError(f"observer {self.label}: {count} coalitions of {size}, more than {MAX_COALITIONS}")
+            groups = list(combinations(nodes, size))
+        return [(group[0] if len(group) == 1 else "+".join(map(quote, group)), group) for group in groups]
 
     def _full_loss(self, variables: Iterable[str]) -> float:
         scales = self.prior.scales
@@ -311,7 +315,14 @@ class Vps(Observer):
 
     def findings(self) -> dict[str, Any]:
         """Return loss, matrix, aggregate, prior, rule, curve and what goes with them."""
-        described = {"rule": self.rule, "metric": self.metric, "prior": self.prior.describe()}
+        described = {
+            "rule": self.rule,
+            "sound": self.rule_class.sound,
+            "metric": self.metric,
+            "unit": "bits" if self.metric == "entropy" else self.metric,
+            "n": len(self.agents),
+            "prior": self.prior.describe(),
+        }
         if not self._analysed:
             note = f"{self.context.solver_name}: not analysed, it has no reader; nothing is known of what it leaks"
             none = dict.fromkeys(self.agents)
@@ -325,16 +336,11 @@ class Vps(Observer):
                 "notes": [note],
             }
         losses = self.losses()
-        notes = list(self.prior.notes)
-        bare = [a for a in self.agents if a not in self.subjects]
-        if bare:
-            shown = ", ".join(bare[:10]) + (", ..." if len(bare) > 10 else "")
-            notes.append(f"no private costs, so no loss, and left out of aggregation: {shown}")
-        if self.public.read_off:
-            notes.append(
-                f"the least costs of {len(self.public.read_off)} constraints were read off their tables and taken as "
-                "public: declare a cost range to avoid this"
-            )
+        notes = [*self.prior.notes, *self.public.notes]
+        private = {self.public.owner[v] for v in self.prior.scales}
+        notes += _about("no private costs, so no loss, and left out of aggregation", set(self.agents) - private)
+        notes += _about("only one cost is possible beforehand, so nothing can be learnt", private - set(self.subjects))
+        notes += _about("nobody watches, so no loss", {a for a in self.subjects if not self._watchers[a]})
         if self._missed:
             notes.append(f"not analysed, so not counted as loss: {', '.join(sorted(self._missed))}")
         matrix, sparse = self._matrix()
@@ -346,9 +352,6 @@ class Vps(Observer):
             "matrix": matrix,
             "aggregate": self.aggregate(losses),
             **described,
-            "sound": self.rule_class.sound,
-            "unit": "bits" if self.metric == "entropy" else self.metric,
-            "n": len(self.agents),
             "curve": {agent: [*curve] for agent, curve in self._curves.items()},
             "notes": notes,
         }
@@ -381,6 +384,11 @@ def _rule(given: object, label: str) -> tuple[str, type[Rule]]:
     if not (isinstance(found, type) and issubclass(found, Rule)):
         raise UserError(f"observer {label}: rule {name} is not a subclass of Rule")
     return name, found
+
+
+def _about(what: str, agents: set[str]) -> list[str]:
+    shown = ", ".join(sorted(agents)[:10]) + (", ..." if len(agents) > 10 else "")
+    return [f"{what}: {shown}"] if agents else []
 
 
 def _plain(value: object) -> str:

@@ -58,7 +58,7 @@ class Scale:
 
     def at_least(self, cost: Cost) -> int:
         """Return the lowest level that something that costs at least `cost` can have."""
-        return self.level(cost - self.slop)
+        return self.level(cost - self.slop if self.classes else math.ceil(cost - self.slop))
 
     def least(self, level: int) -> Cost:
         """Return the least cost at a level."""
@@ -134,12 +134,15 @@ def make_prior(setup: Setup, given: str | tuple[Cost, Cost] | None = None, bins:
             f"no range of private costs is declared for {len(undeclared)} of {len(private)} variables: that they lie "
             f"between {fallback[0]:g} and {fallback[1]:g}, the least and the greatest of them, is taken as public"
         )
-    whole = problem.integral and all(float(x).is_integer() for x in (chosen or ()))
+    ranges = [chosen] if chosen is not None else [v.cost_range for v in declared] + [fallback]
+    whole = all(_is_whole(v) for v in private) and all(
+        float(x).is_integer() for r in ranges if r is not None for x in r
+    )
     if bins is None and not whole:
         bins = DEFAULT_BINS
         notes.append(f"private costs are not whole numbers: each range is cut into {bins} classes (bins=)")
-    if bins is not None and bins < 1:
-        raise UserError(f"bins={bins}: must be at least 1")
+    if bins is not None and not 1 <= bins <= MAX_LEVELS:
+        raise UserError(f"bins={bins}: must be from 1 to {MAX_LEVELS}")
     scales: dict[str, Scale] = {}
     outside = 0
     for v in private:
@@ -152,17 +155,11 @@ def make_prior(setup: Setup, given: str | tuple[Cost, Cost] | None = None, bins:
 
 
 def _parse(given: str | tuple[Cost, Cost]) -> tuple[Cost, Cost]:
-    if isinstance(given, str):
-        low_text, dots, high_text = given.partition("..")
-        try:
-            low, high = float(low_text), float(high_text)
-        except ValueError:
-            dots = ""
-            low = high = 0.0
-        if not dots:
-            raise UserError(f"prior={given}: write it as LO..HI, such as 1..6")
-    else:
-        low, high = float(given[0]), float(given[1])
+    low_text, dots, high_text = given.partition("..") if isinstance(given, str) else ("", "", "")
+    try:
+        low, high = (float(low_text), float(high_text)) if dots else (float(end) for end in given)
+    except (TypeError, ValueError):
+        raise UserError(f"prior={given}: write it as LO..HI, such as 1..6") from None
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise UserError(f"prior={given}: must be two finite numbers, the lower one first")
     return (int(low), int(high)) if low.is_integer() and high.is_integer() else (low, high)
@@ -184,10 +181,17 @@ def _scale(name: str, low: Cost, high: Cost, sense: int, bins: int | None, toler
         levels = int(greatest) - int(least) + 1
         if levels > MAX_LEVELS:
             raise UserError(f"variable {name}: {levels} possible costs are too many to tell apart: give bins=")
-        return Scale(int(least), levels)
+        return Scale(int(least), levels, slop=tolerance)
     if greatest == least:
-        return Scale(least, 1, 1.0, True, tolerance)
-    return Scale(least, bins, (greatest - least) / bins, True, tolerance)
+        return Scale(least, 1, 0.0, True, tolerance)
+    width = (greatest - least) / bins
+    return Scale(least, bins, width, True, max(tolerance, 1e-9 * width))  # edges of classes are rounded
+
+
+def _is_whole(variable: Variable) -> bool:
+    assert variable.unary is not None
+    finite = variable.unary[np.isfinite(variable.unary)] if variable.unary.dtype.kind == "f" else variable.unary
+    return bool((finite == np.rint(finite)).all())
 
 
 def _contains(variable: Variable, low: Cost, high: Cost, tolerance: float) -> bool:

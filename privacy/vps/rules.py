@@ -7,7 +7,8 @@ subclass of `Rule`, register it under the entry point group `agentsim.rules`, or
     rule    assumes                                         sound   what it does
     paper   who attends which event; each value equally     no*     upper bounds only; a slot where equalities tell it,
             likely where a message leaves it open                   else the ambiguity rule over all values
-    exact   nothing beyond the observer's own view          yes     upper bounds, and "some value costs at most s"
+    exact   nothing beyond the observer's own view, and     yes     upper bounds, and "some value costs at most s"
+            the public floors of what is in a sum
     tight   that too, or the tree and the order as well     yes     equalities and bounds from both sides, what was
             (`topology=true`)                                       learnt before is used for what is learnt next
 
@@ -152,7 +153,7 @@ class Paper(Rule):
                 belief = mind.belief(party)
                 if belief is None:
                     continue
-                tied, low = party in mind.tied, belief.scale.low
+                tied, low = mind.is_tied(party), belief.scale.low
                 if statement.label == "prefix" and (prefix == "ignore" or (prefix is None and not tied)):
                     continue
                 if tied or party in term.context:
@@ -175,7 +176,7 @@ class Paper(Rule):
             if party in axes:
                 for value, cost in enumerate(by_axis(values, axes, party).min(axis=1).tolist()):
                     belief.cap(value, scale.at_most(cost - strict))
-            elif party in mind.tied:
+            elif mind.is_tied(party):
                 ties = mind.ties.get(party, ())
                 equal = [a for a in axes if a in ties]
                 if equal:
@@ -345,7 +346,9 @@ class Tight(Exact):
         )
         lows = sum(low for low, _ in ranges.values())
         highs, ceiling = sum(high for _, high in ranges.values()), self._ceiling(term)
-        certain = least is not None and ceiling < math.inf and total - floor - lows <= mind.public.reach
+        # Beliefs and own costs are about values that equalities tell; whether these hold, only public floors can say.
+        public = floor + sum(mind.public.private_floor(p) for p in named)
+        certain = least is not None and ceiling < math.inf and total - public <= mind.public.reach
         for party in named:
             belief = mind.belief(party)
             if belief is None:
@@ -436,8 +439,9 @@ class Tight(Exact):
         if belief is None or cells is None:
             return
         term = Term(statement.parties, statement.rest, statement.context)
-        alone = statement.rest == "none" and not {*axes, *statement.context} - {party}  # no constraint is in it
-        ceiling = 0 if alone else self._ceiling(term)
+        alone = statement.rest == "none" and not {*axes, *statement.context} - {party}
+        # What depends on nobody else holds no constraint, unless one is about this variable alone.
+        ceiling = 0 if alone and not mind.public.setup.evaluated_at[party] else self._ceiling(term)
         if ceiling == math.inf:
             return
         below = [p for p in self._named(term) if p != party]
@@ -446,10 +450,11 @@ class Tight(Exact):
         )
         # Whoever is below has the same value where equalities say so, and else any.
         slots = [[self._slot_below(p, party, value, (party, *below)) for p in below] for value in range(len(cells))]
+        most = mind.public.reach + statement.offset + floor
+        most += sum(mind.public.private_floor(p) for p in (party, *below))
         for value, row in enumerate(cells):
             ranges = [self.cost_range(p, slot) for p, slot in zip(below, slots[value], strict=True)]
             lows, highs = sum(low for low, _ in ranges), sum(high for _, high in ranges)
-            most = mind.public.reach + statement.offset + floor + lows + mind.public.private_floor(party)
             certain = row[row <= most]  # no equality is broken in these
             if certain.size:
                 belief.cap(value, belief.scale.at_most(certain.min().item() - statement.offset - floor - lows))
