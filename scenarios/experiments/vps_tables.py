@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from scenarios.experiments.base import Experiment
@@ -32,6 +33,7 @@ class Cell(NamedTuple):
         generator: parameters of the problem generator.
         params: the solver's parameters: root and order.
         rules: options of the observer `vps`, one observer each; the first one is what the paper is compared with.
+        more: further columns of its rows.
     """
 
     solver: str
@@ -39,6 +41,7 @@ class Cell(NamedTuple):
     generator: Mapping[str, Any]
     params: Mapping[str, str]
     rules: tuple[str, ...]
+    more: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ class VpsTable(Experiment):
                     printed = self.paper[cell.solver, cell.where][a]
                     rows.append({
                         "solver": cell.solver, self.axis: cell.where, "aggregator": aggregator, "rule": rule,
-                        "paper": printed, **compare(values, printed),
+                        **cell.more, "paper": printed, **compare(values, printed),
                     })  # fmt: skip
         as_printed = {key: i for i, key in enumerate(self.paper)}
         rows.sort(key=lambda row: as_printed[row["solver"], row[self.axis]])
@@ -126,20 +129,19 @@ class VpsTable(Experiment):
         """Show the three aggregators of a cell beside each other."""
         from scenarios.screen import table
 
-        lines: dict[tuple[str, Any, str], list[str]] = {}
+        more = [key for key in self.cells()[0].more if len({row[key] for row in rows}) > 1]
+        lines: dict[tuple[str, ...], list[str]] = {}
         for row in rows:
             z = "" if row["z"] is None else f"{row['z']:+.1f}"
             shown = f"{_short(row['paper'])} {_short(row['ours'])}±{_short(row['se'])} {z:>4}"
-            lines.setdefault((row["solver"], row[self.axis], row["rule"]), []).append(shown)
+            key = (LABELS[row["solver"]], str(row[self.axis]), row["rule"].removeprefix("paper,"))
+            lines.setdefault((*key, *(row[name] for name in more)), []).append(shown)
         heads = [f"{name}: paper, ours±se, z" for name in AGGREGATORS]
-        cells = [
-            (LABELS[solver], where, rule.removeprefix("paper,"), *line) for (solver, where, rule), line in lines.items()
-        ]
-        out.print(table(["solver", self.axis, "rule", *heads], cells, left=3))
+        out.print(table(["solver", self.axis, "rule", *more, *heads], [(*k, *v) for k, v in lines.items()], left=3))
 
 
-def _short(share: float) -> str:
-    return f"{share:.4f}".removeprefix("0")
+def _short(share: float | None) -> str:
+    return "-" if share is None else f"{share:.4f}".removeprefix("0")
 
 
 def compare(values: Sequence[float], printed: float) -> dict[str, float | int | None]:
@@ -147,23 +149,29 @@ def compare(values: Sequence[float], printed: float) -> dict[str, float | int | 
 
     Returns:
         ours: mean; se: its standard error; se10: that of a mean of ten instances; z: (paper - ours) in standard errors
-        of the difference, None where all values are alike; n: number of instances.
+        of the difference, infinite where ours never varies and differs, None where it agrees; n: number of instances.
+        With one instance there are no standard errors: None.
     """
     n = len(values)
     mean = math.fsum(values) / n
-    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else 0.0
+    if n == 1:
+        return {"ours": mean, "se": None, "se10": None, "z": None, "n": 1}
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1)
     spread = math.sqrt(variance * (1 / n + 1 / PAPER_INSTANCES))
+    off = printed - mean
     return {
         "ours": mean,
         "se": math.sqrt(variance / n),
         "se10": math.sqrt(variance / PAPER_INSTANCES),
-        "z": (printed - mean) / spread if spread else None,
+        "z": off / spread if spread else None if abs(off) < 1e-9 else math.copysign(math.inf, off),
         "n": n,
     }
 
 
 def outliers(rows: Sequence[Mapping[str, Any]], axis: str, limit: float = 2.0) -> str:
     """Return a sentence on which cells of the paper lie further off than `limit` standard errors."""
+    if rows[0]["n"] == 1:
+        return "one instance says nothing of how far the paper's cells are off"
     first: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for row in rows:
         first.setdefault((row["solver"], row[axis], row["aggregator"]), row)
