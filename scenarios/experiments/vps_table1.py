@@ -77,7 +77,7 @@ class VpsTable1(VpsTable):
                     extra = ("exact",) if self.options.full else ()
                     generator = {"b": b, "reading": reading}
                     params = {"root": "x0", "order": PATH}
-                    cells.append(Cell(solver, b, generator, params, (*rules[solver], *extra), {"density": reading}))
+                    cells.append(Cell(solver, b, generator, params, (*rules[solver], *extra), (("density", reading),)))
         return cells
 
     def notes(self, rows: list[dict[str, Any]]) -> list[str]:

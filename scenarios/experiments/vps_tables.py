@@ -6,7 +6,6 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from scenarios.experiments.base import Experiment
@@ -41,7 +40,7 @@ class Cell(NamedTuple):
     generator: Mapping[str, Any]
     params: Mapping[str, str]
     rules: tuple[str, ...]
-    more: Mapping[str, str] = MappingProxyType({})
+    more: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,7 +118,7 @@ class VpsTable(Experiment):
                     printed = self.paper[cell.solver, cell.where][a]
                     rows.append({
                         "solver": cell.solver, self.axis: cell.where, "aggregator": aggregator, "rule": rule,
-                        **cell.more, "paper": printed, **compare(values, printed),
+                        **dict(cell.more), "paper": printed, **compare(values, printed),
                     })  # fmt: skip
         as_printed = {key: i for i, key in enumerate(self.paper)}
         rows.sort(key=lambda row: as_printed[row["solver"], row[self.axis]])
@@ -129,7 +128,7 @@ class VpsTable(Experiment):
         """Show the three aggregators of a cell beside each other."""
         from scenarios.screen import table
 
-        more = [key for key in self.cells()[0].more if len({row[key] for row in rows}) > 1]
+        more = [key for key, _ in self.cells()[0].more if len({row[key] for row in rows}) > 1]
         lines: dict[tuple[str, ...], list[str]] = {}
         for row in rows:
             z = "" if row["z"] is None else f"{row['z']:+.1f}"
