@@ -200,7 +200,7 @@ def _merged(tables: Sequence[NamedTable], most: int, leave: int) -> list[NamedTa
 
     Joins that cost nothing extra (one table's axes within the other's) are made even when few are left.
     """
-    parts = sorted(tables, key=lambda table: table[1].size)
+    parts = sorted(_added(tables), key=lambda table: table[1].size)
     while len(parts) > 1:
         best: tuple[int, int, int] | None = None
         for j in range(1, len(parts)):
@@ -219,6 +219,17 @@ def _merged(tables: Sequence[NamedTable], most: int, leave: int) -> list[NamedTa
         parts.append((axes, joined))
         parts.sort(key=lambda table: table[1].size)
     return parts
+
+
+def _added(tables: Sequence[NamedTable]) -> list[NamedTable]:
+    """Add up tables of the same axes, of which the centre of a star has thousands."""
+    sums: dict[frozenset[str], NamedTable] = {}
+    for axes, table in tables:
+        known = sums.get(frozenset(axes))
+        sums[frozenset(axes)] = (
+            (axes, table) if known is None else (known[0], np.asarray(known[1] + aligned((axes, table), known[0])))
+        )
+    return list(sums.values())
 
 
 def _joined_cells(a: NamedTable, b: NamedTable) -> int:
