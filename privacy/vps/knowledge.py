@@ -134,6 +134,10 @@ class Belief:
         return loss_of_some(metric, left, above, u)
 
 
+Tie = tuple[str, str]
+"""A variable that must have the same value, and the node that evaluates the equality."""
+
+
 class Public:
     """What everybody knows, shared by all observers of a run.
 
@@ -155,15 +159,26 @@ class Public:
         for c in problem.constraints.values():
             if self._is_equality(c):
                 self.equalities[c.name] = (c.scope[0], c.scope[1])
-        self.ties: dict[str, tuple[str, ...]] = {}
-        """Variables by variable that a publicly known equality ties to it."""
-        _link(self.ties, (self.equalities[n] for n in self.equalities if problem.constraints[n].known_to == "all"))
+        self.evaluator = {c.name: node for node, at in setup.evaluated_at.items() for c in at}
+        """Node by constraint: in whose cost it is."""
+        public = [n for n in self.equalities if problem.constraints[n].known_to == "all"]
+        self.ties = self.link(public)
+        """By variable, those that a publicly known equality ties to it, each with the evaluator."""
         self.private_ties: dict[str, list[str]] = {}
         """Names of equalities that not everybody knows, by variable."""
         for name, edge in self.equalities.items():
             if problem.constraints[name].known_to != "all":
                 for variable in edge:
                     self.private_ties.setdefault(variable, []).append(name)
+
+    def link(self, equalities: Iterable[str]) -> dict[str, tuple[Tie, ...]]:
+        """Return what the named equalities tie together: by variable, (other variable, evaluator)."""
+        ties: dict[str, dict[Tie, None]] = {}
+        for name in equalities:
+            a, b = self.equalities[name]
+            ties.setdefault(a, {})[b, self.evaluator[name]] = None
+            ties.setdefault(b, {})[a, self.evaluator[name]] = None
+        return {variable: tuple(others) for variable, others in ties.items()}
 
     @cached_property
     def groups(self) -> dict[str, str]:
@@ -174,7 +189,7 @@ class Public:
                 continue
             group[start], border = start, [start]
             while border:
-                for other in self.ties[border.pop()]:
+                for other, _ in self.ties[border.pop()]:
                     if other not in group:
                         group[other] = start
                         border.append(other)
@@ -258,14 +273,6 @@ class Public:
         return found
 
 
-def _link(ties: dict[str, tuple[str, ...]], edges: Iterable[tuple[str, str]]) -> None:
-    gathered: dict[str, dict[str, None]] = {}
-    for a, b in edges:
-        gathered.setdefault(a, {})[b] = None
-        gathered.setdefault(b, {})[a] = None
-    ties.update((name, tuple(others)) for name, others in gathered.items())
-
-
 class Mind:
     """One observer: an agent, or agents that share what they know.
 
@@ -306,26 +313,18 @@ class Mind:
         return found
 
     @cached_property
-    def ties(self) -> Mapping[str, tuple[str, ...]]:
-        """Variables by variable that must have the same value, as public and own constraints say."""
-        own = self._own_edges
-        if not own:
-            return self.public.ties
-        both: dict[str, tuple[str, ...]] = {}
-        _link(both, own)
-        return _Union(self.public.ties, both)
+    def ties(self) -> Mapping[str, tuple[Tie, ...]]:
+        """By variable, those that must have the same value, as public and own constraints say."""
+        own = self._own_ties
+        return _Union(self.public.ties, self.public.link(own)) if own else self.public.ties
 
     @cached_property
-    def _own_edges(self) -> list[tuple[str, str]]:
-        """Equalities on own variables that an own agent knows, but not everybody."""
+    def _own_ties(self) -> list[str]:
+        """Names of equalities on own variables that an own agent knows, but not everybody."""
         public = self.public
         problem = public.setup.problem
         names = dict.fromkeys(name for node in self.nodes for name in public.private_ties.get(node, ()))
-        return [
-            public.equalities[name]
-            for name in names
-            if not self.agents.isdisjoint(problem.known_to(problem.constraints[name]))
-        ]
+        return [n for n in names if not self.agents.isdisjoint(problem.known_to(problem.constraints[n]))]
 
     def is_tied(self, variable: str) -> bool:
         """Tell whether known equalities tie a variable to one of the observer's own."""
@@ -333,55 +332,59 @@ class Mind:
 
     @cached_property
     def _tied_groups(self) -> frozenset[str]:
-        ends = [*self.nodes, *(variable for edge in self._own_edges for variable in edge)]
+        ends = [*self.nodes, *(variable for name in self._own_ties for variable in self.public.equalities[name])]
         return frozenset(self.public.groups.get(variable, variable) for variable in ends)
 
     def slot(self, party: str, parties: tuple[str, ...], context: Mapping[str, int]) -> int | None:
         """Return the value that `party` has in a cost of `parties` under `context`; None if that cannot be told.
 
-        It is told by name, or by known equalities that all count towards that cost. Such a one must have a party at one
-        end and a party, or a variable of the context, at the other: then whoever evaluates it is among the parties.
+        It is told by name, or by known equalities that count towards that cost: those that a party evaluates.
         """
-        value = self._value_in(context, party)
-        if value is not None:
-            return value if 0 <= value < self.public.size[party] else None  # somebody lies
-        if len(parties) == 1:
-            return None
-        key = (party, parties, tuple(context))
-        if key not in self._paths:
-            self._paths[key] = self._path(party, frozenset(parties), context)
-        end = self._paths[key]
-        return None if end is None or not 0 <= context[end] < self.public.size[party] else context[end]
-
-    def _value_in(self, context: Mapping[str, int], party: str) -> int | None:
-        """Return the value that a context names for `party`, or for a variable that is tied to it."""
         value = context.get(party)
         if value is None:
-            for other in self.ties.get(party, ()):
-                value = context.get(other)
-                if value is not None:
+            for other, evaluator in self.ties.get(party, ()):
+                if evaluator in parties and other in context:
+                    value = context[other]
                     break
-        return value
+            else:
+                if len(parties) == 1:
+                    return None
+                key = (party, parties, tuple(context))
+                if key not in self._paths:
+                    self._paths[key] = self._path(party, parties, context)
+                end = self._paths[key]
+                if end is None:
+                    return None
+                value = context[end]
+        return value if 0 <= value < self.public.size[party] else None  # somebody may lie
 
-    def _path(self, party: str, parties: frozenset[str], context: Mapping[str, int]) -> str | None:
+    def _path(self, party: str, parties: tuple[str, ...], context: Mapping[str, int]) -> str | None:
+        among = frozenset(parties)
         reached, border = {party}, [party]
         while border:
-            for other in self.ties.get(border.pop(), ()):
+            for other, evaluator in self.ties.get(border.pop(), ()):
+                if evaluator not in among or other in reached:
+                    continue
                 if other in context:
                     return other
-                if other in parties and other not in reached:
+                if other in among:
                     reached.add(other)
                     border.append(other)
         return None
 
+    def tied_axes(self, party: str, parties: tuple[str, ...], axes: Iterable[str]) -> list[str]:
+        """Return the axes of a table of `parties` whose value is `party`'s value, too."""
+        ties = {other for other, evaluator in self.ties.get(party, ()) if evaluator in parties}
+        return [axis for axis in axes if axis in ties]
 
-class _Union(Mapping[str, tuple[str, ...]]):
+
+class _Union(Mapping[str, tuple[Tie, ...]]):
     """Public ties and an observer's own, without a copy of the public ones for each observer."""
 
-    def __init__(self, public: Mapping[str, tuple[str, ...]], own: Mapping[str, tuple[str, ...]]) -> None:
+    def __init__(self, public: Mapping[str, tuple[Tie, ...]], own: Mapping[str, tuple[Tie, ...]]) -> None:
         self._public, self._own = public, own
 
-    def __getitem__(self, name: str) -> tuple[str, ...]:
+    def __getitem__(self, name: str) -> tuple[Tie, ...]:
         own, public = self._own.get(name), self._public.get(name)
         if own is None or public is None:
             both = own if public is None else public

@@ -41,8 +41,8 @@ def loss_of_some(metric: str, left: Sequence[int], above: Sequence[int], u: int)
     """Return the loss of a variable when, besides ranges, "some value costs at most s" is known as a logical fact.
 
     Of the product of the ranges those costs drop out that lie above s for every value: a share r of them. The joint
-    entropy falls by -log2(1 - r) beyond that of the ranges. No single cost has a level less for it, so the proportional
-    loss stays, but levels up to s become the likelier ones to guess.
+    entropy falls by -log2(1 - r) beyond that of the ranges. Levels up to s become the likelier ones to guess. No single
+    cost has a level less for it, so the proportional loss stays, unless only one value can be meant.
 
     Args:
         metric: its name.
@@ -60,6 +60,9 @@ def loss_of_some(metric: str, left: Sequence[int], above: Sequence[int], u: int)
     if metric == "guess":
         chances = [1.0 / (k * (1.0 - r)) if a < k else 1.0 / k for a, k in zip(above, left, strict=True)]
         return sum((chance - 1.0 / u) / (1.0 - 1.0 / u) for chance in chances) if u > 1 else 0.0
+    meant = [(k, k - a) for a, k in zip(above, left, strict=True) if a < k]
+    if len(meant) == 1:
+        loss += gain(meant[0][1], u) - gain(meant[0][0], u)
     return loss
 
 

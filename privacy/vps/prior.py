@@ -58,7 +58,8 @@ class Scale:
 
     def at_least(self, cost: Cost) -> int:
         """Return the lowest level that something that costs at least `cost` can have."""
-        return self.level(cost - self.slop if self.classes else math.ceil(cost - self.slop))
+        cost -= self.slop
+        return self.level(cost if self.classes or not math.isfinite(cost) else math.ceil(cost))
 
     def least(self, level: int) -> Cost:
         """Return the least cost at a level."""

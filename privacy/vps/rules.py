@@ -177,8 +177,7 @@ class Paper(Rule):
                 for value, cost in enumerate(by_axis(values, axes, party).min(axis=1).tolist()):
                     belief.cap(value, scale.at_most(cost - strict))
             elif mind.is_tied(party):
-                ties = mind.ties.get(party, ())
-                equal = [a for a in axes if a in ties]
+                equal = mind.tied_axes(party, statement.parties, axes)
                 if equal:
                     for value, cost in enumerate(self._cells(values, axes, equal, delivery.dst)):
                         belief.cap(value, scale.at_most(cost - strict))
@@ -251,14 +250,14 @@ class Exact(Rule):
 
     def table(self, statement: CostTable) -> None:
         """Learn the same from every cell of a table."""
-        mind, axes, values = self.mind, statement.axes, statement.values
+        mind, values = self.mind, statement.values
         named, _ = mind.public.floors(statement.parties, statement.rest)
         for party in statement.parties:
             belief = mind.belief(party)
             if belief is None:
                 continue
             others = statement.offset + named - belief.scale.low
-            cells = self.cells(party, values, axes)
+            cells = self.cells(party, statement)
             if cells is not None:
                 for value, cost in enumerate(cells.min(axis=1).tolist()):
                     belief.cap(value, belief.scale.at_most(cost - others))
@@ -270,13 +269,12 @@ class Exact(Rule):
             else:
                 belief.cap(slot, level)
 
-    def cells(self, party: str, values: Table, axes: Sequence[str]) -> Table | None:
+    def cells(self, party: str, table: CostTable) -> Table | None:
         """Return the cells in which each value of `party` is certain, by value; None if the axes tell none."""
-        if party in axes:
-            return by_axis(values, axes, party)
-        ties = self.mind.ties.get(party, ())
-        equal = [a for a in axes if a in ties]
-        return diagonal(values, axes, equal) if equal else None
+        if party in table.axes:
+            return by_axis(table.values, table.axes, party)
+        equal = self.mind.tied_axes(party, table.parties, table.axes)
+        return diagonal(table.values, table.axes, equal) if equal else None
 
 
 @dataclass(frozen=True)
@@ -435,7 +433,7 @@ class Tight(Exact):
         if len(statement.parties) != 1:
             return
         party = statement.parties[0]
-        belief, cells = mind.belief(party), self.cells(party, statement.values, axes)
+        belief, cells = mind.belief(party), self.cells(party, statement)
         if belief is None or cells is None:
             return
         term = Term(statement.parties, statement.rest, statement.context)
