@@ -125,6 +125,10 @@ class Vps(Observer):
             raise UserError(f"observer {self.label}: needs private costs, which this log leaves out (--redact)")
         self.prior = make_prior(context.setup, given.get("prior"), options.bins)
         self.public = Public(context.setup, self.prior)
+        size = context.view.coalitions
+        count = math.comb(len(set(self.public.owner.values())), size)
+        if size > 1 and count > MAX_COALITIONS:
+            raise UserError(f"observer {self.label}: {count} coalitions of {size}, more than {MAX_COALITIONS}")
 
     @property
     def rule(self) -> str:
@@ -189,10 +193,7 @@ class Vps(Observer):
         if view.agents or view.coalitions == 1:
             groups = [view.agents] if view.agents else [(agent,) for agent in nodes]
         else:
-            size = view.coalitions
-            if (count := math.comb(len(nodes), size)) > MAX_COALITIONS:
-                raise UserError(f"observer {self.label}: {count} coalitions of {size}, more than {MAX_COALITIONS}")
-            groups = list(combinations(nodes, size))
+            groups = list(combinations(nodes, view.coalitions))
         return [(group[0] if len(group) == 1 else "+".join(map(quote, group)), group) for group in groups]
 
     def _full_loss(self, variables: Iterable[str]) -> float:

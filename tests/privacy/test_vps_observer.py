@@ -577,10 +577,10 @@ def test_fields_that_no_reader_speaks_of_are_named() -> None:
     ("options", "match"),
     [
         ("rule=clever", "no rule is called 'clever'; there are paper, exact, tight"),
-        ("metric=surprise", "metric=surprise: must be one of entropy, proportional, guess"),
+        ("metric=surprise", "metric='surprise' must be one of entropy, proportional, guess"),
         ("aggregators=mode", "no aggregator is called 'mode'"),
-        ("tau=high", "tau=high is not a number"),
-        ("empty=nan", "empty=nan is not a number"),
+        ("tau=high", "tau='high' is not a number"),
+        ("empty=nan", "empty='nan' is not a number"),
         ("tau=2", "tau=2.0 must be from 0 to 1"),
         ("colour=red", "rule paper has no parameter 'colour'; it has prefix, repeats, table"),
         ("repeats=some", "repeats='some' must be one of all, distinct"),
@@ -595,11 +595,11 @@ def test_fields_that_no_reader_speaks_of_are_named() -> None:
         ("prior=1..inf", "must be two finite numbers"),
         ("prior=nan..3", "must be two finite numbers"),
         ("prior=0..1e12", "possible costs are too many to tell apart: give bins="),
-        ("bins=0", "bins=0: must be at least 1"),
-        ("bins=-3", "bins=-3: must be at least 1"),
-        ("bins=few", "bins=few is not a number"),
-        ("bins=2.5", "bins=2.5"),
-        ("bins=inf", "bins=inf"),
+        ("bins=0", "bins=0: must be from 1"),
+        ("bins=-3", "bins=-3: must be from 1"),
+        ("bins=few", "bins='few' is not a whole number"),
+        ("bins=2.5", "bins='2.5' is not a whole number"),
+        ("bins=inf", "bins='inf' is not a whole number"),
         ("view=everybody", "must be agent:NAME, coalition:A"),
         ("view=agent:nobody", "no agent is called 'nobody'"),
         ("view=coalitions:5", "coalitions:K needs a K from 1 to 4"),
@@ -621,7 +621,7 @@ def test_what_is_not_a_rule_is_refused() -> None:
 
 def test_more_coalitions_than_anybody_can_wait_for_are_refused() -> None:
     """30 agents in fives are 142,506 coalitions."""
-    with pytest.raises(UserError, match="142506 coalitions of 5 agents, more than 5000"):
+    with pytest.raises(UserError, match="142506 coalitions of 5"):
         found(dimes(people=30), "dpop", "view=coalitions:5")
 
 
