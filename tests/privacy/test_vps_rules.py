@@ -127,12 +127,12 @@ class Teller(Agent):
         self.assign(0)
 
 
-def tell(problem: Problem, *said: tuple[str, str, Statement], rule: Any = "paper", **options: Any) -> Watch:
-    """Return the observer of a run in which this is said: (from, to, statement). All of it is true.
+def tell(problem: Problem, *said: tuple[Any, ...], rule: Any = "paper", **options: Any) -> Watch:
+    """Return the observer of a run in which this is said: (from, to, statement, ...). All of it is true.
 
     The first variable by name is the root of the tree.
     """
-    script = tuple((src, dst, (statement,)) for src, dst, statement in said)
+    script = tuple((src, dst, tuple(statements)) for src, dst, *statements in said)
 
     class Read:
         def read(self, delivery: Delivery) -> Sequence[Statement]:
@@ -143,7 +143,7 @@ def tell(problem: Problem, *said: tuple[str, str, Statement], rule: Any = "paper
 
     Scripted.script = script
     truth = Truth(prepare(problem, Scripted, "scripted", {"order": "lexical"}))
-    for _, _, (statement,) in script:
+    for statement in (s for _, _, statements in script for s in statements):
         assert isinstance(statement, Released) or getattr(statement, "noise", None) or truth.holds(statement)
     return watch(problem, Scripted, rule, options, order="lexical")
 
@@ -352,20 +352,41 @@ def test_tight_takes_a_lower_bound_only_with_an_upper_one() -> None:
     lower, upper = CostIs("subtree-lower", FIELDS, (term,), ">=", 3), CostIs("subtree-upper", FIELDS, (term,), "<=", 4)
     problem = event([[1, 1], [3, 1]], "C")
     assert ranges(tell(problem, ("x1", "x0", lower), rule="tight", topology=True), "a0", "x1")[0] == (1, 4)
-    script = [("x1", "x0", lower), ("x1", "x0", upper)]
-    assert ranges(tell(problem, *script, rule="tight", topology=True), "a0", "x1")[0] == (1, 4)
+    apart = tell(problem, ("x1", "x0", lower), ("x1", "x0", upper), rule="tight", topology=True)
+    assert ranges(apart, "a0", "x1")[0] == (1, 4)
+    together = ("x1", "x0", lower, upper)
+    assert ranges(tell(problem, together, rule="tight", topology=True), "a0", "x1")[0] == (3, 4)
+    assert ranges(tell(problem, together, rule="tight"), "a0", "x1")[0] == (1, 4)  # who knows who is below?
 
-    class Read:
-        def read(self, delivery: Delivery) -> Sequence[Statement]:
-            return lower, upper
 
-    class Both(Teller):
-        reader = staticmethod(lambda context: Read())
+def test_a_conflict_that_is_dearer_than_all_costs_is_none_of_them() -> None:
+    """Under a = 1 and b = 0 some tie must break: 21, and 3 of y. That z would cost 4 with a, B knows; it costs 0."""
+    slots = Domain("slots", (0, 1))
+    costs = {"a": ("A", [0, 0]), "b": ("B", [0, 0]), "p": ("P", [0, 4]), "y": ("Y", [3, 0]), "z": ("B", [0, 4])}
+    same = np.where(np.eye(2, dtype=bool), 0, 21)  # five costs of 0..4, and one more
+    problem = Problem.build(
+        [Variable(name, slots, agent, np.array(c), cost_range=(0, 4)) for name, (agent, c) in costs.items()],
+        [
+            Constraint(f"{a}={b}", (a, b), same, known_to="all", cost_range=(0, 21))
+            for a, b in (("a", "b"), ("b", "p"), ("p", "z"), ("a", "z"), ("p", "y"))
+        ],
+    )
+    term = Term(("p",), "subtree", {"a": 1, "b": 0})
+    bounds = [CostIs(f"subtree-{way}", FIELDS, (term,), way, 24) for way in (">=", "<=")]  # type: ignore[arg-type]
+    for rule, options in (("exact", {}), ("tight", {}), ("tight", {"topology": True})):
+        watched = tell(problem, ("p", "b", *bounds), rule=rule, **options)
+        assert exclusions(watched) == []
+        assert ranges(watched, "B", "p") == [(0, 4), (0, 4)]
 
-    Both.script = (("x1", "x0", ()),)
-    topology = watch(problem, Both, "tight", {"topology": True}, order="lexical")
-    assert ranges(topology, "a0", "x1")[0] == (3, 4)
-    assert ranges(watch(problem, Both, "tight", order="lexical"), "a0", "x1")[0] == (1, 4)  # who knows who is below?
+
+def test_of_a_sum_that_leaves_values_open_the_paper_suspects_its_sender_alone() -> None:
+    """The cost of all behind x1, where no event ties them: a bound of some value of x1; `exact` bounds each of them."""
+    problem = free({"x0": [1, 1], "x1": [1, 2], "x2": [1, 2]})
+    said = ("x1", "x0", own(("x1", "x2"), {"x0": 0}, 2, "==", label="improved-suffix"))
+    paper = tell(problem, said).findings()["matrix"]["x0"]
+    assert paper == {"x1": pytest.approx(mixture_loss([2], 2, 4)), "x2": 0}
+    exact = tell(problem, said, rule="exact").findings()["matrix"]["x0"]
+    assert exact["x1"] == exact["x2"] == pytest.approx(math.log2(16) - math.log2(16 - 9))  # each costs 1 at most
 
 
 # Our solvers, by hand ------------------------------------------------------------------------------------------
