@@ -323,6 +323,13 @@ class BnBAdopt(Agent):
         self.checked = (self.changes, LB, UB)
 
 
+# What is said of every message is said in the same words.
+CHANGES = Nothing("how often the sender changed its value", ("id",))
+CHANGES_OF_ALL = Nothing("how often each variable changed its value", ("ids",))
+BUDGET = Unanalysed("the best known cost less costs of sender and siblings", ("threshold",))
+NO_BUDGET = Nothing("no threshold", ("threshold",))
+
+
 class BnBAdoptReader:
     """What a viewer of BnB-ADOPT messages can conclude.
 
@@ -341,13 +348,10 @@ class BnBAdoptReader:
         received = delivery.message
         if isinstance(received, Value):
             yield ValueIs("value", ("value",), delivery.src, received.value, "now")
-            yield Nothing("how often the sender changed its value", ("id",))
-            if received.threshold < INF:
-                yield Unanalysed("the best known cost less costs of sender and siblings", ("threshold",))
-            else:
-                yield Nothing("no threshold", ("threshold",))
+            yield CHANGES
+            yield BUDGET if received.threshold < INF else NO_BUDGET
             return
-        yield Nothing("how often each variable changed its value", ("ids",))
+        yield CHANGES_OF_ALL
         if isinstance(received, Terminate):
             for name, value in received.context.items():
                 yield ValueIs("value", ("context",), name, value, "final")

@@ -185,6 +185,7 @@ class Vps(Observer):
         self._curves: dict[str, list[list[float]]] = {agent: [[0.0, 0.0]] for agent in self.subjects}
         self._time = 0.0
         self._missed: dict[str, None] = {}
+        self._kinds: set[tuple[object, ...]] = set()  # of messages that were looked through for what nobody has analysed
 
     def _groups(self, nodes: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, tuple[str, ...]]]:
         view = self.context.view
@@ -251,11 +252,15 @@ class Vps(Observer):
 
     def _learn(self, viewer: Viewer, delivery: Delivery) -> Sequence[Counted]:
         statements = list(viewer.read(delivery))
-        for statement in statements:
-            if type(statement) is Unanalysed:
-                self._missed[f"{statement.label} ({delivery.type})"] = None
-        for name in uncovered(delivery, statements):
-            self._missed[f"field {name} ({delivery.type})"] = None
+        kinds = (delivery.type, *[(s.label, s.fields) for s in statements])
+        if kinds not in self._kinds:
+            self._kinds.add(kinds)
+            self._missed.update(
+                (f"{statement.label} ({delivery.type})", None)
+                for statement in statements
+                if type(statement) is Unanalysed
+            )
+            self._missed.update((f"field {name} ({delivery.type})", None) for name in uncovered(delivery, statements))
         return viewer.rule.learn(statements, delivery)
 
     def _look(self) -> None:
