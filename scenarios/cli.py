@@ -27,7 +27,7 @@ COMMANDS: Final = {
     "inspect": ("scenarios.commands.logs:inspect", "Tell what is in a log."),
     "list": (
         "scenarios.commands.listing:list_",
-        "List solvers, observers, generators, aggregators, experiments, networks.",
+        "List solvers, observers, generators, aggregators and more.",
     ),
     "reproduce": ("scenarios.commands.reproduce:reproduce", "A paper's table or figure beside ours."),
     "bench": ("scenarios.commands.bench:bench", "Measure the kernel or the solvers."),

@@ -82,7 +82,7 @@ def _equality(problem: Problem, name: str, original: str, copy: str) -> Constrai
     check_table_size(f"constraint {name}", (size, size))
     table = np.full((size, size), math.inf if problem.objective == "min" else -math.inf)
     np.fill_diagonal(table, 0)
-    return Constraint(name, (original, copy), table, known_to="scope", cost_range=(0, 0))
+    return Constraint(name, (original, copy), table, known_to="all", cost_range=(0, 0))
 
 
 def _unused(name: str, taken: dict[str, Variable] | set[str]) -> str:

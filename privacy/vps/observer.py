@@ -185,7 +185,9 @@ class Vps(Observer):
         self._curves: dict[str, list[list[float]]] = {agent: [[0.0, 0.0]] for agent in self.subjects}
         self._time = 0.0
         self._missed: dict[str, None] = {}
-        self._kinds: set[tuple[object, ...]] = set()  # of messages that were looked through for what nobody has analysed
+        self._kinds: set[tuple[object, ...]] = (
+            set()
+        )  # of messages that were looked through for what nobody has analysed
 
     def _groups(self, nodes: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, tuple[str, ...]]]:
         view = self.context.view

@@ -111,7 +111,7 @@ def make_prior(setup: Setup, given: str | tuple[Cost, Cost] | None = None, bins:
     Args:
         setup: the run's setup.
         given: "LO..HI" or (LO, HI) in the user's units, for every variable; None: the declared range of each variable,
-            or else the least and greatest finite private cost over all agents whose variables declare none.
+            or else the least and greatest finite private cost over all agents.
         bins: number of classes of equal width; 10 by default where costs are not whole numbers.
 
     Raises:
@@ -127,13 +127,13 @@ def make_prior(setup: Setup, given: str | tuple[Cost, Cost] | None = None, bins:
         source, fallback = "given", chosen
     else:
         source = "declared" if not undeclared else "observed" if not declared else "declared and observed"
-        fallback = _observed(undeclared)
+        fallback = _observed(private)
     if not private:
         source = "nothing is private"
     if undeclared and chosen is None:
         notes.append(
             f"no range of private costs is declared for {len(undeclared)} of {len(private)} variables: that they lie "
-            f"between {fallback[0]:g} and {fallback[1]:g}, the least and the greatest of them, is taken as public"
+            f"between {fallback[0]:g} and {fallback[1]:g}, the least and the greatest of all, is taken as public"
         )
     ranges = [chosen] if chosen is not None else [v.cost_range for v in declared] + [fallback]
     whole = all(_is_whole(v) for v in private) and all(

@@ -383,12 +383,14 @@ class Tight(Exact):
         """Return the most that the constraints in a finite term can cost, and unnamed private costs; inf if unknown."""
         if term.rest != "none" and not (self.params.topology and term.rest == "subtree"):
             return math.inf
-        key = (term.parties, term.rest)
+        key = (term.parties, term.rest, {*term.parties, *term.context} == {*term.parties[:1]})
         if key not in self._ceilings:
             public = self.mind.public
             at = public.setup.evaluated_at
-            constraints = [c.name for n in public.nodes(term.parties, term.rest) for c in at[n]]
-            self._ceilings[key] = sum(map(self._most, constraints)) + self._unknown
+            constraints = [c for n in public.nodes(term.parties, term.rest) for c in at[n]]
+            # A cost that depends on one variable alone holds no constraint with others.
+            alone = key[2] and term.rest == "none" and all(len(c.scope) == 1 for c in constraints)
+            self._ceilings[key] = sum(self._most(c.name) for c in constraints) + (0 if alone else self._unknown)
         return self._ceilings[key]
 
     def _most(self, name: str) -> Cost:
@@ -429,17 +431,15 @@ class Tight(Exact):
     def table(self, statement: CostTable) -> None:
         """Learn from each cell of a table as from a sum that is known exactly."""
         super().table(statement)
-        mind, axes = self.mind, statement.axes
+        mind = self.mind
         if len(statement.parties) != 1:
             return
         party = statement.parties[0]
         belief, cells = mind.belief(party), self.cells(party, statement)
         if belief is None or cells is None:
             return
-        term = Term(statement.parties, statement.rest, statement.context)
-        alone = statement.rest == "none" and not {*axes, *statement.context} - {party}
-        # What depends on nobody else holds no constraint, unless one is about this variable alone.
-        ceiling = 0 if alone and not mind.public.setup.evaluated_at[party] else self._ceiling(term)
+        term = Term(statement.parties, statement.rest, {**statement.context, **dict.fromkeys(statement.axes, 0)})
+        ceiling = self._ceiling(term)
         if ceiling == math.inf:
             return
         below = [p for p in self._named(term) if p != party]

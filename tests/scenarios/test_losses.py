@@ -76,7 +76,7 @@ def test_a_solver_that_is_not_analysed_is_said_to_be_so() -> None:
 
 @pytest.mark.slow
 def test_the_table_updates_while_a_run_goes_on(tmp_path: Path) -> None:
-    problem = RandomDcop.generate(RandomDcopParams(agents=8, u=9), 3)
+    problem = RandomDcop.generate(RandomDcopParams(agents=12, d=5, u=30), 3)
     save(problem, tmp_path / "p.yaml")
     primary, secondary = pty.openpty()
     heard: list[bytes] = []

@@ -76,7 +76,7 @@ def test_private_costs_of_two_agents_on_one_variable() -> None:
     assert ann.unary is not None
     assert ann.unary.tolist() == [0, 6, 11]
     assert [c.scope for c in compiled.constraints.values()] == [("m", "m@ann'"), ("m", "m@bob")]
-    assert all(c.known_to == "scope" for c in compiled.constraints.values())
+    assert all(c.known_to == "all" for c in compiled.constraints.values())  # copies are tied in public
     assert optimum(compiled) == 7
 
 
