@@ -12,11 +12,11 @@ prefixes do not; the worst cell of a UTIL table gives one bound.
 What the numbers mean. The ambiguity rule overstates what follows: only the least bound is a logical fact. Use
 `rule=exact` for what an observer really knows; `--full` prints it beside, and the second reading of the density.
 
-What does not fit. (1) No one setting fits all: ADOPT prefers exactly ten edges, BnB-ADOPT more, and distinct bounds. (2) The
-paper's ratio of ADOPT to BnB-ADOPT is 1.6 to 2.5, ours 1.1 to 1.2. (3) Its drop of BnB-ADOPT from b = 3 to 4. (4) Its
-maximum of DPOP at b = 2 is .0063 on average although the risk of 0 says that no loss ever passed .01. (5) The maximum
-cannot exceed n times the average, but for DPOP the paper's is 7.8 to 8.0 times the average of seven agents: its
-averages seem to divide by 8. (6) SynchBB needs prefixes in Table II and may not have them here.
+What does not fit. (1) No one setting fits all: ADOPT prefers exactly ten edges, BnB-ADOPT more of them, and distinct
+bounds. (2) The paper's ratio of ADOPT to BnB-ADOPT is 1.6 to 2.5, ours 1.1 to 1.2. (3) Its drop of BnB-ADOPT from b = 3
+to 4. (4) Its maximum of DPOP at b = 2 is .0063 on average although the risk of 0 says that no loss ever passed .01. (5)
+The maximum cannot exceed n times the average, but for DPOP the paper's is 7.8 to 8.0 times the average of seven agents:
+its averages seem to divide by 8. (6) SynchBB needs prefixes in Table II and may not have them here.
 """
 
 from __future__ import annotations
