@@ -127,7 +127,7 @@ def make_prior(setup: Setup, given: str | tuple[Cost, Cost] | None = None, bins:
         source, fallback = "given", chosen
     else:
         source = "declared" if not undeclared else "observed" if not declared else "declared and observed"
-        fallback = _observed(private)
+        fallback = _observed(private) if undeclared else (0, 0)
     if not private:
         source = "nothing is private"
     if undeclared and chosen is None:

@@ -23,7 +23,7 @@ from typing import Any
 import msgpack
 
 HERE = Path(__file__).resolve().parent
-OTHERS = ("bench_load", "bench_adopt", "bench_dpop")
+OTHERS = ("bench_load", "bench_adopt", "bench_dpop", "bench_vps")
 
 
 # A program without framework ---------------------------------------------------------------------------------------
