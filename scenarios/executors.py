@@ -14,6 +14,7 @@ died, and before Python 3.14 has no way to end workers that are busy.
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -308,6 +309,8 @@ def _work(pipe: Connection[Any, Any]) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(EOFError, ConnectionError):  # the owner needs no more
+        _send(pipe, _answer(pipe))
+        gc.freeze()  # what the first tasks imported is no garbage, and need not be looked through again and again
         while True:
             _send(pipe, _answer(pipe))
 
