@@ -322,3 +322,15 @@ def test_learning_never_lowers_a_loss(data: Any, d: int, u: int, metric: str) ->
         assert after >= before - 1e-12
         assert after <= full_loss(metric, d, u) + 1e-12
         before = after
+
+
+def test_the_edges_of_classes_hold_all_costs_in_spite_of_rounding() -> None:
+    """Whole numbers in classes: what costs at least the least of a class is never put above that class."""
+    for high in range(1, 60):
+        for bins in range(1, 40):
+            width = high / bins
+            scale = Scale(0, bins, width, True, 1e-9 * width)
+            for cost in range(high + 1):
+                level = scale.level(cost)
+                assert scale.at_least(cost) <= level <= scale.at_most(cost)
+                assert scale.at_most(scale.greatest(level)) >= level >= scale.at_least(scale.least(level))

@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import Any, ClassVar
 
 import numpy as np
@@ -381,3 +381,26 @@ def test_of_several_events_upper_bounds_are_the_same_however_dear_a_conflict_is(
     for i in range(8):
         dear, forbidden = (findings(scheduling(i, c, 2), solver, rules) for c in (1e6, INF))
         assert dear == forbidden, i
+
+
+def test_whole_numbers_in_classes_whose_edges_are_rounded() -> None:
+    """27 of 0..36 in 28 classes lies on an edge that floating point puts above it."""
+    kept: list[Vps] = []
+
+    class Kept(Vps):
+        def start(self) -> None:
+            super().start()
+            kept.append(self)
+
+    slots = Domain("slots", (0, 1))
+    costs = {"x0": 27, "o": 0, "x1": 27, "z": 0}
+    free = np.zeros((2, 2))
+    problem = Problem.build(
+        [Variable(name, slots, unary=[cost, cost]) for name, cost in costs.items()],
+        [Constraint(f"{a}{b}", (a, b), free, known_to="all") for a, b in pairwise(costs)],
+    )
+    options = {"rule": "tight", "view": "coalition:o+z", "prior": "0..36", "bins": 28}
+    for topology in (False, True):
+        simulate(problem, "synchbb", order="x0,o,x1,z", observers=[(Kept, {**options, "topology": topology})])
+    assert len(kept) == 2
+    assert [exclusions(observer) for observer in kept] == [[], []]
