@@ -7,7 +7,7 @@ whom, not how much it narrows down. A solver without a reader is `not analysed`,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from agentsim.runtime.delivery import Delivery
@@ -28,10 +28,8 @@ from agentsim.runtime.statements import (
 class _Viewer:
     """One viewer: what it sees, its reader, and what it was told so far."""
 
-    def __init__(
-        self, name: str, agents: frozenset[str], sees: Callable[[str, str], bool], reader: Reader | None
-    ) -> None:
-        self.name, self.agents, self.sees, self.reader = name, agents, sees, reader
+    def __init__(self, name: str, agents: frozenset[str], reader: Reader | None) -> None:
+        self.name, self.agents, self.reader = name, agents, reader
         self.labels: Counter[str] = Counter()
         self.subjects: Counter[str] = Counter()
         self.unanalysed: Counter[str] = Counter()
@@ -43,6 +41,7 @@ class Disclosures(Observer):
 
     With the view `all` every agent is a viewer of its own, with a reader of its own; an agent sees what it sends and
     receives, and what it sends tells it nothing. A coalition is one viewer, and so is a wire, which knows no costs.
+    With `coalitions:K` every K agents are one.
     """
 
     name = "disclosures"
@@ -51,34 +50,25 @@ class Disclosures(Observer):
         """Give each viewer a reader."""
         context = self.context
         self._owners = context.setup.nodes
-        view = context.view
-        if view.wire is not None:
-            a, b = view.wire
-            nobody: frozenset[str] = frozenset()
-            self._viewers = [_Viewer(view.spec, nobody, lambda s, d: (s, d) == (a, b), context.reader())]
-        elif view.agents:
-            group = frozenset(view.agents)
-            self._viewers = [
-                _Viewer("+".join(view.agents), group, lambda s, d: s in group or d in group, context.reader())
-            ]
-        else:
-            self._viewers = [self._single(agent) for agent in dict.fromkeys(self._owners.values())]
-        self._by_agent = {agent: v for v in self._viewers for agent in v.agents}
+        self._viewers: list[_Viewer] = []
+        self._by_agent: dict[str, list[_Viewer]] = {}
+        for name, agents in context.view.viewers(tuple(dict.fromkeys(self._owners.values()))):
+            reader = context.reader_for(node for node, owner in self._owners.items() if owner in agents)
+            viewer = _Viewer(name, frozenset(agents), reader)
+            self._viewers.append(viewer)
+            for agent in agents:
+                self._by_agent.setdefault(agent, []).append(viewer)
         self._unread: Counter[str] = Counter()
         self._analysed = all(v.reader is not None for v in self._viewers)
-
-    def _single(self, agent: str) -> _Viewer:
-        return _Viewer(agent, frozenset((agent,)), lambda s, d: agent in (s, d), self.context.reader(agent))
 
     def observe(self, delivery: Delivery) -> None:
         """Let the viewers at its two ends read one delivery."""
         if not self._analysed:
             return
         src, dst = self._owners[delivery.src], self._owners[delivery.dst]
-        ends = (self._by_agent.get(src), self._by_agent.get(dst)) if self._by_agent else tuple(self._viewers)
-        for viewer in dict.fromkeys(v for v in ends if v is not None):
-            if not viewer.sees(src, dst):
-                continue
+        # A wire is nobody's, and its feed is what goes over it.
+        seen_by = (*self._by_agent.get(src, ()), *self._by_agent.get(dst, ())) if self._by_agent else self._viewers
+        for viewer in dict.fromkeys(seen_by):
             assert viewer.reader is not None
             statements = list(viewer.reader.read(delivery))
             if src in viewer.agents:

@@ -21,8 +21,9 @@ Views: `agent:NAME` (that agent's inbox, outbox and local views), `coalition:A+B
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from agentsim.errors import UserError
@@ -81,6 +82,17 @@ class ObserverView:
         if kind == "wire":
             return cls(f"wire:{quote(names[0])}>{quote(names[1])}", (), (names[0], names[1]))
         return cls(f"{kind}:{'+'.join(quote(n) for n in names)}", tuple(dict.fromkeys(names)))
+
+    def viewers(self, agents: Sequence[str]) -> list[tuple[str, tuple[str, ...]]]:
+        """Return who looks through this view: (name, agents that share what they see) for each.
+
+        Args:
+            agents: those that are on their own with `all`, and of which every K form a coalition with `coalitions:K`.
+        """
+        if self.wire is not None:
+            return [(self.spec, ())]
+        groups = [self.agents] if self.agents else combinations(agents, self.coalitions)
+        return [(group[0] if len(group) == 1 else "+".join(map(quote, group)), group) for group in groups]
 
     def sees(self, owners: Mapping[str, str]) -> Callable[[Delivery], bool] | None:
         """Return the test a delivery must pass, or None when all do. `owners`: agent by node."""

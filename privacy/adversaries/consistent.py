@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -217,20 +216,12 @@ class Consistent(Observer):
         """Give each viewer a reader and everything that is possible."""
         self._owners = self.context.setup.nodes
         self._agents = list(dict.fromkeys(v.agent for v in self.context.setup.problem.variables.values()))
-        self._viewers = [self._viewer(name, group) for name, group in self._groups()]
+        self._viewers = [self._viewer(name, group) for name, group in self.context.view.viewers(self._agents)]
         self._mail: dict[str, list[_Viewer]] = {agent: [] for agent in self._owners.values()}  # by agent: who sees it
         for viewer in self._viewers:
             for agent in viewer.agents:
                 self._mail[agent].append(viewer)
         self._analysed = all(v.reader is not None for v in self._viewers)
-
-    def _groups(self) -> list[tuple[str, tuple[str, ...]]]:
-        view = self.context.view
-        if view.wire is not None:
-            return [(view.spec, ())]
-        if view.agents:
-            return [("+".join(view.agents), view.agents)]
-        return [("+".join(group), group) for group in combinations(self._agents, view.coalitions)]
 
     def _viewer(self, name: str, agents: Iterable[str]) -> _Viewer:
         setup, own = self.context.setup, frozenset(agents)

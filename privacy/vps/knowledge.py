@@ -297,7 +297,6 @@ class Mind:
         self.nodes = tuple(nodes)
         self.beliefs: dict[str, Belief] = {}
         self.changed = Changes() if changed is None else changed
-        self._own = frozenset(self.nodes)
         self._paths: dict[object, str | None] = {}
 
     def belief(self, variable: str) -> Belief | None:

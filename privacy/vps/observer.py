@@ -15,13 +15,11 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import combinations
 from typing import Any, ClassVar, Final, NamedTuple
 
 from agentsim.errors import UserError
 from agentsim.runtime import registry
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.network import quote
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Unanalysed, uncovered
 from privacy.aggregators import parse_aggregators
@@ -160,10 +158,10 @@ class Vps(Observer):
         """By node, those who see its mail."""
         self._channels: dict[tuple[str, str], Channel] = {}
         self._remembered = 0
-        self._analysed = True
         self._time = 0.0
+        self._analysed = True
         watched = dict.fromkeys(self.agents, 0)
-        for name, group in self._groups(nodes):
+        for name, group in self.context.view.viewers(self.agents):
             own = [node for agent in group for node in hosted.get(agent, ())]
             reader = self.context.reader_for(own)
             if reader is None:
@@ -183,21 +181,9 @@ class Vps(Observer):
         self._watchers = {agent: len(self.viewers) + watched[agent] for agent in self.subjects}
         self._sums = dict.fromkeys(self.subjects, 0.0)
         self._curves: dict[str, list[list[float]]] = {agent: [[0.0, 0.0]] for agent in self.subjects}
-        self._time = 0.0
         self._missed: dict[str, None] = {}
-        self._kinds: set[tuple[object, ...]] = (
-            set()
-        )  # of messages that were looked through for what nobody has analysed
-
-    def _groups(self, nodes: Mapping[str, Sequence[str]]) -> Iterable[tuple[str, tuple[str, ...]]]:
-        view = self.context.view
-        if view.wire is not None:
-            return [(view.spec, ())]
-        if view.agents or view.coalitions == 1:
-            groups = [view.agents] if view.agents else [(agent,) for agent in nodes]
-        else:
-            groups = list(combinations(nodes, view.coalitions))
-        return [(group[0] if len(group) == 1 else "+".join(map(quote, group)), group) for group in groups]
+        self._kinds: set[tuple[object, ...]] = set()
+        """Kinds of messages that were looked through for what nobody has analysed."""
 
     def _full_loss(self, variables: Iterable[str]) -> float:
         scales = self.prior.scales

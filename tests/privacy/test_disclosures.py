@@ -129,3 +129,14 @@ def test_fields_that_no_statement_covers_are_reported() -> None:
     what = found(chain(), HalfRead)
     assert what["solver_analysed"] is True
     assert what["unread_fields"] == {"HELLO.value": 4}
+
+
+def test_coalitions_of_a_size_are_viewers_that_share_what_they_see() -> None:
+    slots = Domain("slots", (0, 1))
+    problem = Problem.build(
+        [Variable(name, slots, name, unary=[1, 2]) for name in ("a", "a+b", "b+c", "c")],
+        [Constraint(f"k{i}", ("a", other), [[0, 1], [1, 0]]) for i, other in enumerate(("a+b", "b+c", "c"))],
+    )
+    pairs = simulate(problem, "dpop", root="a", observers=["disclosures:view=coalitions:2"]).findings["disclosures"]
+    assert len(pairs["statements"]) == 6  # names that hold a plus are quoted, so that none are alike
+    assert pairs["subjects"]['a+"a+b"'] == {"b+c": 1, "c": 1}  # what a+b told a is no news to the two of them
