@@ -82,7 +82,7 @@ async def run(
         seed: of every random stream.
         network: latency model and modifiers, see `agentsim.runtime.network`.
         observers: names with options ("disclosures:view=agent:a1"), classes, or (class, options).
-        log: file for the log; None keeps it in memory, bounded; False keeps none, which saves a sixth of the time.
+        log: file for the log; None keeps it in memory, bounded; False keeps none, which is a little faster.
         redact: leave private costs out of the log's header.
         compress: compress the log with zstd.
         timeout: wall seconds after which the run stops.

@@ -675,3 +675,36 @@ def test_plain_vps_runs_on_files_and_says_what_it_took_as_public(file: str, solv
         assert any(p is not None for p in losses.values())
         assert all(p is None or 0 <= p <= 1 for p in losses.values())
         assert findings["aggregate"]["average"] is not None
+
+
+# Bounds ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = registry.find("generators", "random-dcop").generate(
+        registry.find("generators", "random-dcop").Params(agents=5), 1
+    )
+    whole = simulate(problem, "adopt", observers=["vps"]).findings["vps"]["curve"]
+    monkeypatch.setattr("privacy.vps.observer.MAX_POINTS", 8)
+    monkeypatch.setattr("privacy.vps.observer.MAX_REMEMBERED", 3)  # and forgetting messages changes nothing
+    thin = simulate(problem, "adopt", observers=["vps"], log=False)
+    curves = thin.findings["vps"]["curve"]
+    assert max(map(len, whole.values())) > 16
+    for agent, curve in curves.items():
+        assert len(curve) <= 8
+        assert curve[0] == whole[agent][0]
+        assert curve[-1] == whole[agent][-1]
+        assert all(point in whole[agent] for point in curve)
+        assert len(whole[agent]) <= 16 or len(curve) >= 4
+    assert thin.log_truncated
+    assert list(thin.log.records()) == []
+
+
+def test_the_observed_range_is_over_all_private_costs() -> None:
+    slots = Domain("slots", (0, 1))
+    problem = Problem.build(
+        [Variable("a", slots, unary=[2, 3]), Variable("b", slots, unary=[1, 8], cost_range=(0, 9))],
+        [Constraint("c", ("a", "b"), [[0, 1], [1, 0]])],
+    )
+    prior = simulate(problem, "dpop", observers=["vps"]).findings["vps"]["prior"]
+    assert prior["ranges"] == {"a": [1, 8], "b": [0, 9]}
