@@ -695,7 +695,8 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends(monkeypatch: pytest.MonkeyPa
         assert curve[0] == whole[agent][0]
         assert curve[-1] == whole[agent][-1]
         assert all(point in whole[agent] for point in curve)
-        assert len(whole[agent]) <= 16 or len(curve) >= 4
+        half = len(whole[agent]) // 2
+        assert half <= 8 or any(point in whole[agent][1:half] for point in curve[1:])  # not only what came last
     assert thin.log_truncated
     assert list(thin.log.records()) == []
 
