@@ -181,6 +181,7 @@ class Vps(Observer):
         self._watchers = {agent: len(self.viewers) + watched[agent] for agent in self.subjects}
         self._sums = dict.fromkeys(self.subjects, 0.0)
         self._curves: dict[str, list[list[float]]] = {agent: [[0.0, 0.0]] for agent in self.subjects}
+        self._strides = dict.fromkeys(self.subjects, (1, 0))  # of curves: changes to a point, and since the last point
         self._missed: dict[str, None] = {}
         self._kinds: set[tuple[object, ...]] = set()
         """Kinds of messages that were looked through for what nobody has analysed."""
@@ -263,20 +264,27 @@ class Vps(Observer):
             changes.clear()
         self._waiting.clear()
         for agent in moved:
-            self._plot(self._curves[agent], self._share(agent, self._sums[agent]))
+            self._plot(agent, self._share(agent, self._sums[agent]))
 
     def _share(self, agent: str, loss: float) -> float:
         watchers = self._watchers[agent]
         return min(1.0, loss / (watchers * self._full[agent])) if watchers else 0.0
 
-    def _plot(self, curve: list[list[float]], p: float) -> None:
-        p = round(p, 12)
+    def _plot(self, agent: str, p: float) -> None:
+        curve, p = self._curves[agent], round(p, 12)
         if curve[-1][0] == self._time:
             curve[-1][1] = p
         elif curve[-1][1] != p:
+            stride, since = self._strides[agent]
+            if since + 1 < stride and len(curve) > 1:  # thinned before: the last point moves on
+                curve[-1] = [self._time, p]
+                self._strides[agent] = stride, since + 1
+                return
             curve.append([self._time, p])
+            self._strides[agent] = stride, 0
             if len(curve) > MAX_POINTS:
                 curve[1:-1] = curve[2:-1:2]
+                self._strides[agent] = 2 * stride, 0
 
     def loss_by_subject(self, viewer: Viewer) -> dict[str, float]:
         """Return what one observer has learnt of each subject, in the metric's unit."""
