@@ -20,6 +20,7 @@ from agentsim.runtime.streams import Stream
 from agentsim.runtime.waits import Drain, External, Join, Receive, Sleep, Timeout
 
 if TYPE_CHECKING:
+    from agentsim.runtime.mechanisms import Claim
     from agentsim.runtime.port import Activity, Port
     from agentsim.runtime.statements import Reader, ReaderContext
     from agentsim.runtime.view import LocalView, Setup
@@ -41,6 +42,8 @@ class Agent:
     * `complete`: whether it finds the optimum (see `is_exact` for parameters that give this up);
     * `status`: how far it is proved: "verified" (against an oracle), "tested" or "experimental";
     * `reader`: its disclosure reader, or None (reported as `not analysed`);
+    * `carries`: observers that every run of it has, by name;
+    * `claim`: a class method that returns the privacy guarantee that it claims, or None;
     * `refuse`: a class method that may raise `SolverRefusal` before the run.
 
     Args:
@@ -57,6 +60,7 @@ class Agent:
     complete: ClassVar[bool] = False
     status: ClassVar[Literal["verified", "tested", "experimental"]] = "tested"
     reader: ClassVar[Callable[[ReaderContext], Reader] | None] = None
+    carries: ClassVar[tuple[str, ...]] = ()
 
     send: Callable[[str, Any], None]
 
@@ -90,6 +94,11 @@ class Agent:
     @classmethod
     def refuse(cls, setup: Setup) -> None:
         """Raise `SolverRefusal` if the solver cannot do this; the default takes everything."""
+
+    @classmethod
+    def claim(cls, setup: Setup) -> Claim | None:
+        """Return the differential privacy that the solver claims for this run; None if it claims none."""
+        return None
 
     async def find_place_then_run(self) -> None:
         """Find its place in the tree by messages, then run; what the kernel starts with tree=messages."""

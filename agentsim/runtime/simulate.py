@@ -117,7 +117,7 @@ async def run(
     unknown = set(replaced) | set(gates or {})
     for agent in sorted(unknown - set(problem.agents)):
         raise UserError(f"no agent is called {agent!r}")
-    slots = make_observers(observers, setup, cls, name, redacted=False)
+    slots = make_observers([*_carried(cls, observers), *observers], setup, cls, name, redacted=False)
     writer = LogWriter(None, memory_limit=0) if log is False else LogWriter(log, compress=compress)
     kernel: Kernel | None = None
     try:
@@ -225,6 +225,12 @@ def _observer(given: ObserverLike, setup: Setup, solver: type[Agent], solver_nam
         cls, options = given, {}
     view = ObserverView.parse(str(options.get("view", cls.default_view)), setup.original.agents)
     return cls(ObserverContext(view, setup, solver, solver_name, options, redacted))
+
+
+def _carried(cls: type[Agent], given: Sequence[ObserverLike]) -> list[ObserverLike]:
+    """Return the observers that every run of a solver has, without those that were asked for anyway."""
+    asked = {split_names(o, ":")[0] if isinstance(o, str) else getattr(o, "name", "") for o in given}
+    return [name for name in cls.carries if name not in asked]
 
 
 def make_observers(

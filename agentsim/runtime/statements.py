@@ -11,16 +11,18 @@ it speaks of, so that `cost = sense * (value - offset)` in the user's units.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.mechanisms import Mechanism
 from agentsim.runtime.messages import Array, Cost
 from agentsim.runtime.view import LocalView, Setup
 
 Relation = Literal["<=", "==", ">="]
-Rest = Literal["none", "subtree", "unknown"]
+Rest = Literal["none", "subtree", "unknown", "local"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Term:
     Args:
         parties: the nodes whose own cost functions are meant.
         rest: "none"; "subtree": also everything below the parties, unnamed; "unknown": also unnamed terms, each at
-            least the floor.
+            least the floor; "local": not what the parties evaluate but every cost function, counted once, whose scope
+            holds a variable of theirs.
         context: domain index by variable.
         coefficient: what the cost is multiplied with in the sum of terms.
     """
@@ -56,13 +59,21 @@ class Statement:
 
 @dataclass(frozen=True, slots=True)
 class CostIs(Statement):
-    """The sum of `terms` is `relation` `value` (solver's units, `offset` included); `noise` as declared, or None."""
+    """The sum of `terms` is `relation` `value` (solver's units, `offset` included); `noise` as declared, or None.
+
+    Args:
+        others: variables that a term's context leaves open are at their "best", in each term by itself; or all terms
+            have them at "some" common values, which the viewer does not know.
+        forbidden: what a forbidden tuple counts.
+    """
 
     terms: tuple[Term, ...]
     relation: Relation
     value: Cost
     offset: Cost = 0
     noise: Any = None
+    others: Literal["best", "some"] = "best"
+    forbidden: Cost = math.inf
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,7 +99,9 @@ class ValueIs(Statement):
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The law of a choice: a value of least cost, the lowest index among ties."""
+    """The law of a choice: a value of least cost; among ties the "lowest" index, or "any" of them."""
+
+    ties: Literal["lowest", "any"] = "lowest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +122,36 @@ class Exponential:
 
 @dataclass(frozen=True, slots=True)
 class Chosen(Statement):
-    """A variable's value was chosen under `context` by `law`."""
+    """A variable's value was chosen by `law`, its neighbours being at values of which the viewer knows `context`.
+
+    The cost that the law speaks of is the variable's local cost: all cost functions whose scope holds it. `forbidden`
+    is what a forbidden tuple counts in it; where all values cost at least that, any may have been chosen.
+    """
 
     variable: str
     value: int
     context: Mapping[str, int]
     law: Best | Softmax | Exponential
+    forbidden: Cost = math.inf
 
 
 @dataclass(frozen=True, slots=True)
 class Released(Statement):
-    """An immutable mechanism event, for accountants."""
+    """An immutable mechanism event, for accountants: what stands between private costs and the fields.
 
-    mechanism: Any
+    Args:
+        mechanism: the event; fields that it covers and that no other statement reads are post-processing of it.
+        sensitivity: of the number released, in solver's units; 0 for a choice.
+        about: the node whose tables are used.
+        draw: statements with equal `about`, `label` and `draw` speak of one and the same use.
+        tables: cost functions used, by name (a private cost: its variable's), as far as the viewer knows them.
+    """
+
+    mechanism: Mechanism
     sensitivity: float
     about: str
+    draw: int = 0
+    tables: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -20,6 +21,8 @@ from scenarios.commands.solve import SEED
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from scenarios.experiments.base import Experiment, Outcome
+
 _REDRAW_S: Final = 0.1
 
 
@@ -27,7 +30,7 @@ _REDRAW_S: Final = 0.1
 @click.argument("experiment")
 @click.option("--instances", type=click.IntRange(1), metavar="N", help="Random problems of each kind.")
 @click.option("--full", is_flag=True, help="All that the paper did, however long it takes.")
-@click.option("-o", "--output", metavar="DIR", help="Write EXPERIMENT.json and EXPERIMENT.csv there.")
+@click.option("-o", "--output", metavar="DIR", help="Write rows (JSON, CSV), notes and figure (SVG, PNG) there.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of every random draw.")
 @click.option("--workers", type=click.IntRange(0), metavar="N", help="Processes; 0: this one; default: all cores.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
@@ -63,6 +66,7 @@ def reproduce(
     if folder is not None:
         try:
             write(folder / experiment, found)
+            draw(folder / experiment, chosen, outcome)
         except OSError as error:  # what took long to find is shown all the same
             lost = error
     if as_json:
@@ -90,6 +94,22 @@ def write(stem: Path, found: Mapping[str, Any]) -> None:
         rows.writeheader()
         for row in found["rows"]:
             rows.writerow({k: v if isinstance(v, (str, int, float)) else _cell(v) for k, v in row.items()})
+
+
+def draw(stem: Path, experiment: Experiment, outcome: Outcome) -> None:
+    """Write an outcome's figure as stem.svg and stem.png, and its notes as stem.txt; no figure without matplotlib."""
+    if outcome.notes:
+        stem.with_name(f"{stem.name}.txt").write_text("\n".join(outcome.notes) + "\n", "utf-8")
+    if find_spec("matplotlib") is None:
+        return
+    import matplotlib as mpl
+
+    # The same picture, byte for byte, from the same rows.
+    with mpl.rc_context({"svg.hashsalt": experiment.name, "svg.fonttype": "none"}):
+        figure = experiment.figure(outcome.rows)
+        if figure is not None:
+            figure.savefig(stem.with_name(f"{stem.name}.svg"), metadata={"Date": None})
+            figure.savefig(stem.with_name(f"{stem.name}.png"), dpi=150, metadata={"Software": None})
 
 
 def _cell(value: object) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from scenarios.executors import Executor
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
 
 
@@ -67,6 +68,11 @@ class Experiment(ABC):
         """Return sentences: how our numbers compare with the paper's, what differs from its set-up."""
         del rows
         return []
+
+    def figure(self, rows: list[dict[str, Any]]) -> Figure | None:
+        """Return a picture of the rows; needs matplotlib (extra `report`). None where a table says it all."""
+        del rows
+        return None
 
     def show(self, out: Console, rows: list[dict[str, Any]]) -> None:
         """Show the rows to a person: a table of `columns`, unless an experiment knows better."""
