@@ -27,11 +27,12 @@ from agentsim.errors import SolverRefusal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalConstraint:
-    """A constraint as one node knows it: name, scope, and its table in solver's units."""
+    """A constraint as one node knows it: name, scope, its table in solver's units, and its declared range in them."""
 
     name: str
     scope: tuple[str, ...]
     table: Table
+    bounds: tuple[Cost, Cost] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +46,7 @@ class LocalView:
         domain: the variable's values; empty for an agent without variables.
         unary: private cost by value, shape (d,).
         has_unary: whether it has a private cost at all; `unary` is zero where not.
+        unary_bounds: the declared, public range of the private cost; None where none is declared.
         constraints: those on its variable that its owner can evaluate.
         neighbours: names of variables that share a constraint with it, in the problem's order.
         domain_sizes: number of values of its own variable and of its neighbours.
@@ -69,6 +71,7 @@ class LocalView:
     initial: int | None
     integral: bool
     tolerance: float
+    unary_bounds: tuple[Cost, Cost] | None = None
 
     @property
     def size(self) -> int:
@@ -229,9 +232,20 @@ class Setup:
     @cached_property
     def _solver_constraints(self) -> dict[str, LocalConstraint]:
         return {
-            c.name: LocalConstraint(c.name, c.scope, self.solver_table(c.table, self.constraint_offsets.get(c.name, 0)))
+            c.name: LocalConstraint(
+                c.name,
+                c.scope,
+                self.solver_table(c.table, self.constraint_offsets.get(c.name, 0)),
+                self._solver_range(c.cost_range, self.constraint_offsets.get(c.name, 0)),
+            )
             for c in self.problem.constraints.values()
         }
+
+    def _solver_range(self, declared: tuple[Cost, Cost] | None, offset: Cost) -> tuple[Cost, Cost] | None:
+        if declared is None:
+            return None
+        low, high = declared if self.sense > 0 else (-declared[1], -declared[0])
+        return low + offset, high + offset
 
     @cached_property
     def _known(self) -> dict[str, list[Constraint]]:
@@ -295,6 +309,7 @@ class Setup:
             initial=variable.initial,
             integral=self.problem.integral,
             tolerance=self.problem.tolerance,
+            unary_bounds=self._solver_range(variable.cost_range, self.unary_offsets.get(node, 0)),
         )
 
     # What cost functions a node evaluates: what "own cost" means in a disclosure statement.

@@ -200,7 +200,8 @@ def test_files_hold_what_is_printed(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert rows[1] == {"kind": "instance [1]", "ours": "1", "paper_mean": "inf", "more": "[1, null]"}
     assert rows[-1] == {"kind": "total", "ours": "5", "paper_mean": "", "more": ""}
-    assert sorted(path.name for path in folder.iterdir()) == ["toy.csv", "toy.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["toy.csv", "toy.json", "toy.txt"]
+    assert (folder / "toy.txt").read_text() == "The total is 5.\n"
     assert run("toy", "--workers", 0, "-o", folder).exit_code == 0, "written anew"
 
 
