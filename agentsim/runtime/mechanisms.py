@@ -18,9 +18,25 @@ from typing import Literal
 Unit = Literal["own", "edge", "agent", "entry"]
 
 
+def _not_negative(**values: float) -> None:
+    for name, value in values.items():
+        if not value >= 0:
+            raise ValueError(f"{name}={value}: must not be negative")
+
+
+def _probability(q: float) -> None:
+    if not 0 <= q <= 1:
+        raise ValueError(f"q={q}: must be a probability")
+
+
+def _subset(size: int, domain: int) -> None:
+    if not 0 < size <= domain:
+        raise ValueError(f"size={size}: must be from 1 to the {domain} values of the domain")
+
+
 @dataclass(frozen=True, slots=True)
 class Mechanism:
-    """Base of all mechanism events."""
+    """Base of all mechanism events. A parameter out of its range is a ValueError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +45,18 @@ class Pure(Mechanism):
 
     epsilon: float
 
+    def __post_init__(self) -> None:
+        _not_negative(epsilon=self.epsilon)
+
 
 @dataclass(frozen=True, slots=True)
 class BoundedRange(Mechanism):
     """Any mechanism whose log-likelihood ratio lies, over its outputs, in an interval of length `alpha`."""
 
     alpha: float
+
+    def __post_init__(self) -> None:
+        _not_negative(alpha=self.alpha)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +67,19 @@ class SubsetResponse(Mechanism):
     size: int
     domain: int
 
+    def __post_init__(self) -> None:
+        _not_negative(epsilon=self.epsilon)
+        _subset(self.size, self.domain)
+
 
 @dataclass(frozen=True, slots=True)
 class Gaussian(Mechanism):
     """A number with normal noise; `multiplier` = standard deviation over sensitivity."""
 
     multiplier: float
+
+    def __post_init__(self) -> None:
+        _not_negative(multiplier=self.multiplier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +94,10 @@ class VisibleChoice(Mechanism):
     q: float
     multiplier: float = math.inf
 
+    def __post_init__(self) -> None:
+        _not_negative(bound=self.bound, multiplier=self.multiplier)
+        _probability(self.q)
+
 
 @dataclass(frozen=True, slots=True)
 class SampledChoice(Mechanism):
@@ -73,11 +106,22 @@ class SampledChoice(Mechanism):
     bound: float
     q: float
 
+    def __post_init__(self) -> None:
+        _not_negative(bound=self.bound)
+        _probability(self.q)
+
+    @property
+    def amplified(self) -> float:
+        """The log-ratio with the coin hidden: ln(1 - q + q exp(bound))."""
+        if self.q == 0:
+            return 0.0
+        if self.bound > 700:  # where exp overflows, the coin's other side no longer counts
+            return self.bound + math.log(self.q)
+        return math.log1p(self.q * math.expm1(self.bound))
+
     def moment(self, order: int) -> float:
         """Return the log moment c(order) = ln E[exp(k bound)], k binomial(order + 1, q) (paper, Eq. 9)."""
-        if math.isinf(self.bound):
-            return math.inf
-        return (order + 1) * math.log1p(self.q * math.expm1(self.bound))
+        return (order + 1) * self.amplified
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,16 +131,20 @@ class SampledGaussian(Mechanism):
     multiplier: float
     q: float
 
+    def __post_init__(self) -> None:
+        _not_negative(multiplier=self.multiplier)
+        _probability(self.q)
+
     def moment(self, order: int) -> float:
         """Return the log moment ln E[exp((k^2 - k) / (2 multiplier^2))], k binomial(order + 1, q).
 
         The paper's Eq. 12 prints another exponent, which does not give its numbers; this one does.
         """
-        if self.multiplier == 0:
-            return math.inf
         n, q = order + 1, self.q
         if q == 0:
             return 0.0
+        if self.multiplier**2 == 0:
+            return math.inf
         logs = [
             math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
             + k * math.log(q) + ((n - k) * math.log1p(-q) if k < n else 0.0)
@@ -121,6 +169,10 @@ class Repeated(Mechanism):
 
     mechanism: Mechanism
     times: int
+
+    def __post_init__(self) -> None:
+        if self.times < 0:
+            raise ValueError(f"times={self.times}: must not be negative")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +203,42 @@ def moments_epsilon(
         delta: failure probability of each part.
     """
     return tuple((times * m.moment(order) - math.log(delta)) / order for m, order in parts)
+
+
+def subset_epsilon(epsilon: float, delta: float, size: int, domain: int) -> float:
+    """Return the largest eps0 with which one use of a subset response is (epsilon, delta)-differentially private.
+
+    With A = exp(eps0) the exact failure probability is t (A - exp(epsilon)) / (size A + domain - size), where
+    t = min(size, domain - size) is the most that two subsets of `size` values can differ by; eps0 solves it for A.
+
+    Args:
+        epsilon: of the guarantee, not negative.
+        delta: failure probability, at least 0 and below 1.
+        size: preferred values.
+        domain: all values.
+
+    Returns:
+        eps0, infinite where the response may as well tell the truth: where all values are preferred, or `delta` is
+        at least t / size.
+    """
+    _subset(size, domain)
+    others = domain - size
+    apart = min(size, others)
+    if apart <= delta * size:
+        return math.inf
+    return epsilon + math.log((apart + delta * others * math.exp(-epsilon)) / (apart - delta * size))
+
+
+def bounded_range_alpha(epsilon: float, delta: float) -> float:
+    """Return the largest alpha with which one use of a bounded range is (epsilon, delta)-differentially private.
+
+    The worst pair of distributions has two outcomes; its exact failure probability is
+    (1 - exp((epsilon - alpha) / 2))^2 / (1 - exp(-alpha)), and this solves it for alpha. One use only: adaptive uses
+    compose by what accountants know of bounded ranges, not by this.
+
+    Args:
+        epsilon: of the guarantee, not negative.
+        delta: failure probability, at least 0 and below 1.
+    """
+    kept = 1 - math.sqrt(delta * (1 - (1 - delta) * math.exp(-epsilon)))
+    return epsilon + 2 * math.log1p(delta * math.exp(-epsilon)) - 2 * math.log(kept)

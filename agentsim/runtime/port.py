@@ -7,8 +7,9 @@ it: the driver steps the coroutine, sees what it waits for, parks it, and lets t
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from agentsim.errors import RunError
 from agentsim.runtime.messages import MessageSpec, pack, unpack
@@ -18,6 +19,15 @@ from agentsim.runtime.waits import Drain, Expired, External, Receive, Sleep, Tim
 if TYPE_CHECKING:
     from agentsim.runtime.agent import Agent
     from agentsim.runtime.kernel import Kernel
+
+
+KEY_SIZE: Final = 32
+"""Bytes of a key for private randomness."""
+
+
+async def fresh_key() -> bytes:
+    """Return a key from the operating system: what an agent starts with `external` for randomness nobody can guess."""
+    return os.urandom(KEY_SIZE)
 
 
 class IllegalWait(RunError):

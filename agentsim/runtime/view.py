@@ -47,6 +47,7 @@ class LocalView:
         unary: private cost by value, shape (d,).
         has_unary: whether it has a private cost at all; `unary` is zero where not.
         unary_bounds: the declared, public range of the private cost; None where none is declared.
+        sense: +1 when the problem minimises, -1 when it maximises.
         constraints: those on its variable that its owner can evaluate.
         neighbours: names of variables that share a constraint with it, in the problem's order.
         domain_sizes: number of values of its own variable and of its neighbours.
@@ -72,6 +73,7 @@ class LocalView:
     integral: bool
     tolerance: float
     unary_bounds: tuple[Cost, Cost] | None = None
+    sense: int = 1
 
     @property
     def size(self) -> int:
@@ -310,6 +312,7 @@ class Setup:
             integral=self.problem.integral,
             tolerance=self.problem.tolerance,
             unary_bounds=self._solver_range(variable.cost_range, self.unary_offsets.get(node, 0)),
+            sense=self.sense,
         )
 
     # What cost functions a node evaluates: what "own cost" means in a disclosure statement.
