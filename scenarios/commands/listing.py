@@ -59,6 +59,10 @@ def list_(kind: str, as_json: bool) -> int:
         return 0
     lines = [(row["name"], row["status"], row["summary"], _given(row)) for row in rows]
     out.print(table(("name", "status", "summary", "parameters"), lines, left=4))
+    for row in rows:
+        if row.get("presets"):
+            names = ", ".join(preset["name"] for preset in row["presets"])
+            out.print(text(f"{row['name']} -p preset=NAME, published experiments: {names}"))
     return 0
 
 
@@ -84,8 +88,18 @@ def registered(kind: str) -> list[dict[str, Any]]:
             "status": str(getattr(found, "status", "tested")),
             "parameters": parameters(found if kind == "aggregators" else getattr(found, "Params", None)),
         }
-        rows.append(row | _examined(name) if kind == "aggregators" else row)
+        more = {"aggregators": _examined, "generators": _presets}.get(kind)
+        rows.append(row | more(name) if more else row)
     return rows
+
+
+def _presets(name: str) -> dict[str, Any]:
+    """Return the presets of a generator, with what the paper prints and how it is read."""
+    from scenarios.generators.presets import PRESETS
+
+    shown = ("name", "summary", "paper", "ours", "instances", "runs")
+    found = [{key: getattr(p, key) for key in shown} for p in PRESETS.values() if p.generator == name]
+    return {"presets": found}
 
 
 def _examined(name: str) -> dict[str, Any]:

@@ -29,16 +29,30 @@ def convert(source: str, target: str, distribution: str | None, seed: int) -> in
 
 @click.command()
 @click.argument("kind")
-@click.option("-p", "params", multiple=True, metavar="KEY=VALUE", help="Parameter of the generator (repeat for more).")
+@click.option(
+    "-p",
+    "params",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Parameter of the generator (repeat for more), or preset=NAME for a published experiment's.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of every random draw.")
 @click.option("-o", "--output", required=True, metavar="FILE", help="File to write: .yaml, .wcsp or .amdcop.")
 def generate(kind: str, params: tuple[str, ...], seed: int, output: str) -> int:
-    """Make a random problem of KIND; `agentsim list generators` shows them with their parameters."""
+    """Make a random problem of KIND; `agentsim list generators` shows them with their parameters and presets.
+
+    A preset draws parameters from the seed; parameters given beside it replace its own.
+    """
+    from dataclasses import asdict
+
     from agentsim.runtime import registry
+    from scenarios.generators import presets
     from scenarios.screen import Progress
 
     given = parse_pairs(params, "-p")
     generator = registry.find("generators", kind)
+    if "preset" in given:
+        given = asdict(presets.find(str(given.pop("preset")), kind).draw(seed)) | given
     resolved = registry.make_params(generator.Params, given, f"generator {kind}")
     with Progress(f"making {kind}"):
         try:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from scenarios.experiments.base import main_of
-from scenarios.experiments.pgibbs import BENCHMARKS, SETTINGS, Arm, Measured, QualityExperiment, Task, panels, qualities
+from scenarios.experiments.pgibbs import BENCHMARKS, SETTINGS, Arm, Measured, QualityExperiment, Task, panels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
