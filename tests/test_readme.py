@@ -25,5 +25,6 @@ def test_the_python_of_the_readme_runs_as_one_program(tmp_path: Path) -> None:
 def test_every_solver_of_the_readme_is_registered_and_the_other_way_round() -> None:
     from agentsim.runtime import registry
 
-    table = re.findall(r"^\| `([a-z-]+)` \|", (ROOT / "README.md").read_text(), flags=re.M)
+    first = re.findall(r"^\| (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*) \|", (ROOT / "README.md").read_text(), flags=re.M)
+    table = [name.strip("`") for names in first for name in names.split(", ")]
     assert sorted(table) == registry.names("solvers")

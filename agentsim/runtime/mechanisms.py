@@ -143,7 +143,7 @@ class SampledGaussian(Mechanism):
         n, q = order + 1, self.q
         if q == 0:
             return 0.0
-        if self.multiplier**2 == 0:
+        if self.multiplier < 1e-150:  # whose square is 0, or as good as
             return math.inf
         logs = [
             math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
@@ -153,7 +153,26 @@ class SampledGaussian(Mechanism):
             if q < 1 or k == n
         ]  # fmt: skip
         top = max(logs)
-        return top + math.log(math.fsum(math.exp(x - top) for x in logs))
+        return max(0.0, top + math.log(math.fsum(math.exp(x - top) for x in logs)))
+
+
+@dataclass(frozen=True, slots=True)
+class PerTable(Mechanism):
+    """A use of several tables whose event depends on how much of them changes.
+
+    Args:
+        table: the event where one of the tables is substituted for any other.
+        entry: the event where one entry of one of them is.
+    """
+
+    table: Pure | BoundedRange
+    entry: Pure | BoundedRange
+
+    def of(self, tables: int) -> Pure | BoundedRange:
+        """Return the event where `tables` of them are substituted: so many times the log-ratio, or its range."""
+        if isinstance(self.table, Pure):
+            return Pure(tables * self.table.epsilon)
+        return BoundedRange(tables * self.table.alpha)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from typing import Any
 import msgpack
 
 HERE = Path(__file__).resolve().parent
-OTHERS = ("bench_load", "bench_adopt", "bench_dpop", "bench_vps")
+OTHERS = ("bench_load", "bench_adopt", "bench_dpop", "bench_vps", "bench_local")
 
 
 # A program without framework ---------------------------------------------------------------------------------------
