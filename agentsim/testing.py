@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agentsim.dcop.problem import Constraint, Cost, Domain, Problem, Variable
+from agentsim.dcop.tables import NamedTable, join, project_min, restrict
+from agentsim.runtime.agent import Agent
+from agentsim.runtime.mechanisms import Mechanism
+from agentsim.runtime.observer import ObserverView
+from agentsim.runtime.reading import make_reader
+from agentsim.runtime.result import Result
+from agentsim.runtime.setup import find_solver, prepare
 from agentsim.runtime.statements import (
+    Best,
+    Chosen,
     CostIs,
     CostTable,
+    Exponential,
     Nothing,
+    Relation,
+    Released,
     Rest,
+    Softmax,
     Statement,
+    Term,
     Unanalysed,
     ValueIs,
+    uncovered,
 )
-from agentsim.runtime.view import LocalConstraint, Setup
+from agentsim.runtime.view import Setup
+
+ROUNDING = 1e-9
+"""Relative error allowed to figures of whole-number problems that are not whole themselves, such as means."""
 
 
 def brute_force(problem: Problem) -> Cost:
@@ -132,53 +151,248 @@ class Truth:
     def __init__(self, setup: Setup, final: Mapping[str, int] | None = None) -> None:
         self._setup = setup
         self._final = final
-        self._sizes = {v.name: v.size for v in setup.problem.variables.values()}
+        self._sizes = setup.domain_sizes
+        self._functions: dict[tuple[tuple[str, ...], Rest, Cost], list[NamedTable]] = {}
+        self._costs: dict[tuple[object, ...], Cost] = {}
+        self._rows: dict[tuple[object, ...], NDArray[Any]] = {}
 
     def holds(self, statement: Statement, now: Mapping[str, int] | None = None) -> bool:
-        """Tell whether a statement is true. `now`: current values, for statements on those."""
-        tolerance = max(self._setup.problem.tolerance * 10, 0.0)
+        """Tell whether a statement is true; one that makes no sense (names, indices, figures) is not.
+
+        Of a cost with noise, of a mechanism and of a random choice only that can be told, and of the latter also
+        that the value was possible.
+
+        Args:
+            statement: of any kind.
+            now: current values, for statements on those.
+
+        Raises:
+            TypeError: the statement is of no kind that is known here.
+        """
         if isinstance(statement, (Nothing, Unanalysed)):
             return True
         if isinstance(statement, CostIs):
-            total = sum(t.coefficient * self._cost(t.parties, t.rest, t.context) for t in statement.terms)
-            if statement.relation == "<=":
-                return total <= statement.value + tolerance
-            if statement.relation == ">=":
-                return total >= statement.value - tolerance
-            return total == statement.value or abs(total - statement.value) <= tolerance
+            return self._cost_is(statement)
         if isinstance(statement, CostTable):
-            for cell in product(*(range(self._sizes[a]) for a in statement.axes)):
-                context = {**statement.context, **dict(zip(statement.axes, cell, strict=True))}
-                cost, said = self._cost(statement.parties, statement.rest, context), statement.values[cell].item()
-                if cost != said and not abs(cost - said) <= tolerance:
-                    return False
-            return True
+            return self._cost_table(statement)
         if isinstance(statement, ValueIs):
+            if not self._sensible({statement.variable: statement.value}):
+                return False
             known = self._final if statement.when == "final" else now
             return known is None or known.get(statement.variable, statement.value) == statement.value
+        if isinstance(statement, Chosen):
+            return self._chosen(statement)
+        if isinstance(statement, Released):
+            known_tables = {*self._setup.problem.variables, *self._setup.problem.constraints}
+            return (
+                isinstance(statement.mechanism, Mechanism)
+                and statement.sensitivity >= 0
+                and statement.about in self._setup.nodes
+                and known_tables.issuperset(statement.tables)
+            )
         raise TypeError(f"no truth is known for {type(statement).__name__}")
 
-    def _cost(self, parties: tuple[str, ...], rest: Rest, context: Mapping[str, int]) -> Cost:
-        """Return the least cost of what the parties evaluate, over all their variables that `context` leaves open."""
-        nodes = dict.fromkeys(parties)
-        if rest == "subtree":
-            assert self._setup.tree is not None
-            for party in parties:
-                nodes.update(dict.fromkeys(self._setup.tree.subtree(party)))
-        functions: list[tuple[tuple[str, ...], Any]] = []
-        for node in nodes:
-            functions.append(((node,), self._setup.unary_table(node)))
-            own: tuple[LocalConstraint, ...] = self._setup.evaluated_at[node]
-            functions.extend((c.scope, c.table) for c in own)
-        open_variables = list(dict.fromkeys(v for scope, _ in functions for v in scope if v not in context))
-        best: Cost = math.inf
-        for combo in product(*(range(self._sizes[v]) for v in open_variables)):
-            values = {**context, **dict(zip(open_variables, combo, strict=True))}
-            cost = sum(table[tuple(values[v] for v in scope)].item() for scope, table in functions)
-            best = min(best, cost)
-        return best
+    def _sensible(self, values: Mapping[str, int]) -> bool:
+        return all(0 <= value < self._sizes.get(name, 0) for name, value in values.items())
+
+    def _meant(self, term: Term | CostTable) -> bool:
+        """Tell whether it is clear which cost functions are meant, and under which values."""
+        return (
+            bool(term.parties)
+            and all(party in self._sizes for party in term.parties)
+            and term.rest in get_args(Rest)
+            and (term.rest != "subtree" or self._setup.tree is not None)
+            and self._sensible(term.context)
+        )
+
+    def _tolerance(self, forbidden: Cost, *figures: Cost) -> float:
+        """Return what two equal sums may differ by: nothing where all figures are whole numbers."""
+        problem = self._setup.problem
+        finite = [abs(f) for f in (*figures, forbidden) if math.isfinite(f)]
+        if problem.integral:
+            return 0.0 if all(float(f).is_integer() for f in finite) else ROUNDING * max(1.0, *finite)
+        return 10 * problem.tolerance + 1e-14 * max(finite, default=0.0)
+
+    def _cost_is(self, statement: CostIs) -> bool:
+        terms, value, forbidden = statement.terms, statement.value, statement.forbidden
+        if (
+            not terms
+            or not all(self._meant(term) and math.isfinite(term.coefficient) for term in terms)
+            or statement.relation not in get_args(Relation)
+            or statement.others not in ("best", "some")
+            or math.isnan(value)
+        ):
+            return False
+        if statement.noise is not None:
+            return True
+        if statement.others == "some":
+            totals = self._possible_sums(terms, forbidden)
+        else:
+            costs = (t.coefficient * self._cost(t.parties, t.rest, t.context, forbidden) for t in terms)
+            totals = np.array([sum(costs)])
+        tolerance = self._tolerance(forbidden, value, *(t.coefficient for t in terms))
+        if statement.relation == "<=":
+            return bool((totals <= value + tolerance).any())
+        if statement.relation == ">=":
+            return bool((totals >= value - tolerance).any())
+        return bool(_equal(totals, value, tolerance).any())
+
+    def _cost_table(self, statement: CostTable) -> bool:
+        axes, said = statement.axes, statement.values
+        if not self._meant(statement) or any(name not in self._sizes or name in statement.context for name in axes):
+            return False
+        if said.shape != tuple(self._sizes[name] for name in axes) or len(set(axes)) != len(axes):
+            return False
+        tables = [restrict(t, statement.context) for t in self._evaluated(statement.parties, statement.rest, math.inf)]
+        tolerance = self._tolerance(math.inf, *said[np.isfinite(said)].ravel().tolist())
+        return bool(_equal(join(self._minimised(tables, axes), axes, self._sizes), said, tolerance).all())
+
+    def _chosen(self, statement: Chosen) -> bool:
+        variable, value, law, forbidden = statement.variable, statement.value, statement.law, statement.forbidden
+        if variable in statement.context or not self._sensible({**statement.context, variable: value}):
+            return False
+        costs = self._possible_rows(variable, statement.context, forbidden)
+        chosen, least = costs[:, value], costs.min(axis=1)
+        tolerance = self._tolerance(forbidden)
+        if isinstance(law, Best):
+            possible = chosen <= least + tolerance
+            if law.ties == "lowest":  # an equal cost of a lower value may be rounding, where costs are not whole
+                possible &= (costs[:, :value] > chosen[:, None] - tolerance).all(axis=1)
+        elif isinstance(law, Softmax):
+            possible = (chosen < math.inf) | (law.bounds is not None) | (law.kept_with > 0)
+        else:
+            return isinstance(law, Exponential)
+        return bool((possible | (least >= forbidden - tolerance)).any())
+
+    # Costs.
+
+    def _evaluated(self, parties: tuple[str, ...], rest: Rest, forbidden: Cost) -> list[NamedTable]:
+        """Return the cost functions that are meant, a forbidden tuple counting `forbidden`."""
+        key = (parties, rest, forbidden)
+        if key not in self._functions:
+            setup, nodes = self._setup, dict.fromkeys(parties)
+            if rest == "subtree":
+                assert setup.tree is not None
+                nodes.update(dict.fromkeys(n for party in parties for n in setup.tree.subtree(party)))
+            tables: list[NamedTable] = [((node,), setup.unary_table(node)) for node in nodes]
+            for at, constraints in setup.evaluated_at.items():
+                tables += [
+                    (c.scope, c.table)
+                    for c in constraints
+                    if (not nodes.keys().isdisjoint(c.scope) if rest == "local" else at in nodes)
+                ]
+            if forbidden < math.inf:
+                tables = [(axes, np.where(np.isinf(table), forbidden, table)) for axes, table in tables]
+            self._functions[key] = tables
+        return self._functions[key]
+
+    def _cost(
+        self, parties: tuple[str, ...], rest: Rest, context: Mapping[str, int], forbidden: Cost = math.inf
+    ) -> Cost:
+        """Return the least cost of what is meant, over all variables that `context` leaves open."""
+        tables = self._evaluated(parties, rest, forbidden)
+        scope = dict.fromkeys(name for axes, _ in tables for name in axes)
+        key = (parties, rest, forbidden, *(context.get(name) for name in scope))
+        if key not in self._costs:
+            restricted = [restrict(table, context) for table in tables]
+            self._costs[key] = join(self._minimised(restricted), ()).item()
+        return self._costs[key]
+
+    def _minimised(self, tables: list[NamedTable], kept: Iterable[str] = ()) -> list[NamedTable]:
+        """Return tables over `kept` alone, all other variables at their best together."""
+        for name in dict.fromkeys(name for axes, _ in tables for name in axes if name not in kept):
+            own = [table for table in tables if name in table[0]]
+            axes = tuple(dict.fromkeys(a for names, _ in own for a in names if a != name))
+            best = project_min(own, name, axes, self._sizes)
+            tables = [*(table for table in tables if name not in table[0]), (axes, best)]
+        return tables
+
+    def _possible_sums(self, terms: Sequence[Term], forbidden: Cost) -> NDArray[Any]:
+        """Return every value that the sum of the terms takes as the variables left open vary."""
+        with np.errstate(invalid="ignore"):  # infinity minus infinity is no number, and in no relation to any
+            tables = []
+            for term in terms:
+                for table in self._evaluated(term.parties, term.rest, forbidden):
+                    axes, costs = restrict(table, term.context)
+                    tables.append((axes, term.coefficient * costs))
+            sums = np.zeros(1)
+            for axes, group in _connected(tables):
+                sums = np.unique(np.add.outer(sums, np.unique(join(group, axes, self._sizes))))
+            return sums
+
+    def _possible_rows(self, variable: str, context: Mapping[str, int], forbidden: Cost) -> NDArray[Any]:
+        """Return every row of local costs by value that a variable has as the others left open vary. Shape (n, d)."""
+        tables = self._evaluated((variable,), "local", forbidden)
+        key = (variable, forbidden, *(context.get(name) for axes, _ in tables for name in axes))
+        if key not in self._rows:
+            rows = np.zeros((1, self._sizes[variable]))
+            for axes, group in _connected((restrict(table, context) for table in tables), beside=variable):
+                costs = join(group, (*axes, variable), self._sizes).reshape(-1, self._sizes[variable])
+                rows = (rows[:, None, :] + costs[None, :, :]).reshape(-1, self._sizes[variable])
+                rows = np.unique(rows, axis=0) if len(rows) > 1 else rows
+            self._rows[key] = rows
+        return self._rows[key]
+
+
+def _connected(tables: Iterable[NamedTable], beside: str = "") -> list[tuple[tuple[str, ...], list[NamedTable]]]:
+    """Return groups of tables that have no variable in common, `beside` aside, each with the variables it has."""
+    groups: list[tuple[tuple[str, ...], list[NamedTable]]] = []
+    for table in tables:
+        names, own = dict.fromkeys(name for name in table[0] if name != beside), [table]
+        apart = []
+        for axes, group in groups:
+            if names.keys().isdisjoint(axes) and (names or axes):  # what has no other variable is one group
+                apart.append((axes, group))
+            else:
+                names.update(dict.fromkeys(axes))
+                own = group + own
+        groups = [*apart, (tuple(names), own)]
+    return groups
+
+
+def _equal(one: Any, other: Any, tolerance: float) -> NDArray[np.bool_]:
+    """Tell where two arrays of costs are equal, infinite ones included."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray((one == other) | (np.abs(np.subtract(one, other)) <= tolerance))
 
 
 def holds(statement: Statement, setup: Setup) -> bool:
     """Tell whether a disclosure statement is true of the problem it was drawn from."""
     return Truth(setup).holds(statement)
+
+
+def check_statements(problem: Problem, result: Result, solver: str | type[Agent], **params: object) -> Counter[str]:
+    """Check all that a solver's reader says of a run: of every agent's mail, and to a viewer who sees everything.
+
+    Args:
+        problem: what was solved.
+        result: of the run, with its whole log.
+        solver: a registered name or a class.
+        **params: the solver's parameters in that run.
+
+    Returns:
+        The number of statements by label.
+
+    Raises:
+        AssertionError: a statement is not true, a payload's field is not covered by any, or there is no reader.
+    """
+    name, cls = find_solver(solver)
+    setup = prepare(problem, cls, name, params)
+    final = setup.problem.indices(result.assignment) if result.assignment and not setup.copies else None
+    truth = Truth(setup, final)
+    deliveries = list(result.log)
+    said: Counter[str] = Counter()
+    for agent in (None, *setup.problem.agents):
+        sees = ObserverView("", () if agent is None else (agent,)).sees(setup.nodes)
+        reader = make_reader(cls, setup, [node for node, owner in setup.nodes.items() if agent in (None, owner)])
+        assert reader is not None, f"{name} has no reader"
+        for delivery in deliveries:
+            if sees is not None and not sees(delivery):
+                continue
+            statements = list(reader.read(delivery))
+            missed = uncovered(delivery, statements)
+            assert not missed, f"{name}: fields {missed} are not covered, viewer {agent or 'of all'}: {delivery}"
+            for statement in statements:
+                assert truth.holds(statement), f"{name}: not true, viewer {agent or 'of all'}: {statement}, {delivery}"
+            said.update(statement.label for statement in statements)
+    return said

@@ -30,6 +30,8 @@ COMMANDS: Final = {
         "List solvers, observers, generators, aggregators and more.",
     ),
     "reproduce": ("scenarios.commands.reproduce:reproduce", "A paper's table or figure beside ours."),
+    "epsilon": ("scenarios.commands.epsilon:epsilon", "The privacy that P-Gibbs claims, and what holds."),
+    "audit": ("scenarios.commands.audit:audit", "Guess from messages: how much epsilon is at least."),
     "bench": ("scenarios.commands.bench:bench", "Measure the kernel or the solvers."),
     "demo": ("scenarios.demo:demo", "A guided tour, a minute at most."),
 }

@@ -11,7 +11,10 @@ Choices of one of D values, each with its law beside it:
 * subset response: each of some preferred values exp(epsilon) times as likely as each other one;
 * permute and flip (McKenna and Sheldon, NeurIPS 2020): look at the values in random order, take the first whose coin
   of probability exp(-b (score - least score)) falls;
-* exponential mechanism (McSherry and Talwar, FOCS 2007): probability proportional to exp(-b score).
+* exponential mechanism (McSherry and Talwar, FOCS 2007): probability proportional to exp(-b score);
+
+and randomised response for many small numbers at once, each drawn by comparing a uniform number with the probability
+of a lie, of which as many bits are worked out as need be.
 
 Bits come from a key of 32 bytes by BLAKE2b, keyed, over a counter. Whoever knows the key can undo the noise.
 
@@ -22,11 +25,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from fractions import Fraction
+from functools import cache, lru_cache, partial
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.port import KEY_SIZE, fresh_key
@@ -113,6 +118,16 @@ class ExactCoins:
             flips += 1
         return flips % 2 == 1
 
+    def bernoulli_real(self, floor_of: Callable[[int], int]) -> bool:
+        """Return True with probability p, a number of which `floor_of(n)` is the whole part of p times 2^n.
+
+        A uniform number is compared with p, bit by bit as far as need be.
+        """
+        n, drawn = 64, self._bits(64)
+        while drawn == floor_of(n):
+            n, drawn = n + 64, drawn << 64 | self._bits(64)
+        return drawn < floor_of(n)
+
     def shuffled(self, n: int) -> list[int]:
         """Return 0..n-1 in an order of which each is equally likely."""
         order = list(range(n))
@@ -163,6 +178,38 @@ def exponential(coins: ExactCoins, scores: Sequence[Fraction | int], b: Fraction
             return value
 
 
+def randomised_response(coins: ExactCoins, truths: Iterable[int], kinds: int, epsilon: Fraction) -> list[int]:
+    """Return a number below `kinds` for each truth: the truth exp(epsilon) times as likely as each other one."""
+    lie = cache(partial(_lies, kinds, epsilon))
+    return [(t + 1 + coins.below(kinds - 1)) % kinds if coins.bernoulli_real(lie) else t for t in truths]
+
+
+@lru_cache(maxsize=64)
+def _lies(kinds: int, epsilon: Fraction, n: int) -> int:
+    """Return the whole part of 2^n times the probability of another number than the truth."""
+    terms = 8
+    while True:
+        odds = [(kinds - 1) * bound for bound in exp_bounds(epsilon, terms)]
+        least, most = (math.floor((1 << n) * odd / (1 + odd)) for odd in odds)
+        if least == most:
+            return least
+        terms *= 2
+
+
+def exp_bounds(x: Fraction, terms: int) -> tuple[Fraction, Fraction]:
+    """Return two rationals between which exp(-x) lies, x >= 0, from that many pairs of terms of its series."""
+    whole = math.floor(x)
+    low = high = Fraction(1)
+    for part, times in ((Fraction(1), whole), (x - whole, 1)):
+        term = above = Fraction(1)
+        for j in range(1, 2 * terms + 1):
+            term *= -part / j
+            above += term
+        below = above + term * -part / (2 * terms + 1)  # sums end below and above by turns
+        low, high = low * below**times, high * above**times
+    return low, high
+
+
 # Their laws, in floating point: for tests and audits -----------------------------------------------------------
 
 
@@ -186,10 +233,17 @@ def permute_and_flip_pmf(scores: Sequence[Score], b: float) -> list[float]:
     """
     least = min(scores)
     p = np.exp([-b * float(s - least) for s in scores])
-    nodes, weights = np.polynomial.legendre.leggauss(len(p) // 2 + 1)
-    survives = 1 - np.outer((nodes + 1) / 2, p)
-    others = np.array([np.delete(survives, d, axis=1).prod(axis=1) for d in range(len(p))])
-    return [float(q) for q in p * (others @ (weights / 2))]
+    nodes, weights = _quadrature(len(p) // 2 + 1)
+    survives = np.repeat(1 - np.outer(nodes, p)[None], len(p), axis=0)  # by value chosen, node, other value
+    survives[range(len(p)), :, range(len(p))] = 1
+    return [float(q) for q in p * (survives.prod(axis=2) @ weights)]
+
+
+@lru_cache(maxsize=64)
+def _quadrature(n: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return nodes and weights that integrate polynomials of degree below 2 n over [0, 1]."""
+    nodes, weights = np.polynomial.legendre.leggauss(n)
+    return (nodes + 1) / 2, weights / 2
 
 
 def exponential_pmf(scores: Sequence[Score], b: float) -> list[float]:

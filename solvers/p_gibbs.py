@@ -42,7 +42,7 @@ parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Final, Literal, NamedTuple
@@ -67,6 +67,9 @@ from agentsim.runtime.statements import Chosen, Nothing, ReaderContext, Released
 from agentsim.runtime.view import LocalConstraint, Setup
 from solvers.exact_sampling import ExactCoins, Randomness, draw_coins, exponential
 from solvers.sd_gibbs import SdGibbs, SdGibbsParams, SdGibbsReader, Stop, Value, pick
+
+MOST: Final = 100.0
+"""Greatest epsilon of the hardened variant."""
 
 ORDER: Final = 100
 """Order of the moment that the paper's numbers are computed with; the sampling part takes one less."""
@@ -120,11 +123,11 @@ class PGibbsParams(SdGibbsParams):
         super().__post_init__()
         for name, fine, must in (
             ("sigma", 0 <= self.sigma < math.inf, "a number that is not negative"),
-            ("gamma", self.gamma > 0, "positive"),
+            ("gamma", self.gamma >= 1e-9, "at least 1e-9"),
             ("q", 0 <= self.q <= 1, "from 0 to 1"),
             ("clip", 0 < self.clip < math.inf, "a positive number"),
             ("delta", 0 < self.delta < 1, "between 0 and 1"),
-            ("epsilon", self.epsilon is None or 0 <= self.epsilon <= 100, "from 0 to 100"),
+            ("epsilon", self.epsilon is None or 0 <= self.epsilon <= MOST, f"from 0 to {MOST:g}"),
         ):
             if not fine:
                 raise ValueError(f"{name}={getattr(self, name)}: must be {must}")
@@ -133,6 +136,8 @@ class PGibbsParams(SdGibbsParams):
         if self.epsilon is not None and self.variant != "hardened":
             raise ValueError(f"epsilon: variant {self.variant} has what the paper says for its parameters")
         self.limits  # noqa: B018  # says so if it is malformed
+        if self.variant == "hardened" and not self.claimed_epsilon <= MOST:
+            raise ValueError(f"the paper's epsilon for these parameters is {self.claimed_epsilon:g}: give epsilon")
 
     @property
     def tau(self) -> float:
@@ -149,7 +154,7 @@ class PGibbsParams(SdGibbsParams):
             limits = float(low), float(high)
         except ValueError:
             limits = math.nan, math.nan
-        if not dots or not -math.inf < limits[0] <= limits[1] < math.inf:
+        if not dots or not -1e150 <= limits[0] <= limits[1] <= 1e150:
             raise ValueError(f"range={self.range}: must be LO..HI, two numbers")
         return limits
 
@@ -180,7 +185,8 @@ class PGibbs(SdGibbs):
     @classmethod
     def refuse(cls, setup: Setup) -> None:
         """Refuse constraints that somebody in their scope does not know."""
-        refuse_unknown_costs(setup, "p-gibbs")
+        if setup.params.variant != "hardened":  # where the deepest agent alone reads a table
+            refuse_unknown_costs(setup, "p-gibbs")
 
     @classmethod
     def claim(cls, setup: Setup) -> Claim:
@@ -212,7 +218,8 @@ class PGibbs(SdGibbs):
         if not forced and not self.rng.random() < self.params.q:
             return self.d_hat
         weights = np.exp(cost.min() - cost)
-        return pick(self.rng.random(), np.exp(weights / (weights.sum() * self.params.gamma)))
+        probabilities = weights / weights.sum()
+        return pick(self.rng.random(), np.exp((probabilities - probabilities.max()) / self.params.gamma))
 
     def sanitise(self) -> None:
         """Clip the own relative utilities and add noise to them (lines 15 to 20)."""
@@ -264,20 +271,20 @@ class PGibbs(SdGibbs):
             if context.keys() >= {v for v in c.scope if v != self.name}
         ]
         cost = [Fraction(0)] * size
-        squares = 0.0
+        ranges: list[Cost] = []
         for c, table in tables:
             low, high = self.public_range(c.table, c.bounds)
             at = tuple(context[v] for v in c.scope if v != self.name)
             cost = [total + Fraction(x) for total, x in zip(cost, np.clip(table[at], low, high).tolist(), strict=True)]
-            squares += (high - low) ** 2
+            ranges.append(high - low)
         if self.view.has_unary:
             low, high = self.public_range(self.view.unary, self.view.unary_bounds)
+            ranges.append(high - low)
             clipped = np.clip(self.view.unary, low, high).tolist()
             cost = [total + Fraction(x) for total, x in zip(cost, clipped, strict=True)]
-            squares += (high - low) ** 2
         self.check(size * (len(tables) + self.view.has_unary))
         epsilon = self.params.claimed_epsilon
-        width = Fraction(clipping_width(epsilon) * math.sqrt(squares))
+        width = Fraction(clipping_width(epsilon) * math.hypot(*ranges))
         if not width or size == 1:
             return coins.below(size)
         excess = [min(c - min(cost), width) / width for c in cost]
@@ -291,7 +298,9 @@ class PGibbs(SdGibbs):
         if declared is not None:
             return declared
         finite = table[np.isfinite(table)]
-        return (finite.min().item(), finite.max().item()) if finite.size else (0, 0)
+        low, high = (finite.min().item(), finite.max().item()) if finite.size else (0, 0)
+        # A forbidden tuple must cost more than any other.
+        return low, high if finite.size == table.size else high + max(1, high - low)
 
 
 def clipping_width(epsilon: float) -> float:
@@ -324,9 +333,9 @@ class PGibbsReader(SdGibbsReader):
             names = tuple(c.name for c in self.used(view.constraints, node))
             self.tables[node] = (node, *names) if view.has_unary else names
 
-    def used(self, constraints: Iterable[LocalConstraint], node: str) -> list[LocalConstraint]:
+    def used(self, constraints: Sequence[LocalConstraint], node: str) -> list[LocalConstraint]:
         """Return the constraints that a node's own mechanism uses."""
-        if self.params.variant != "hardened":
+        if self.params.variant != "hardened" or not constraints:
             return list(constraints)
         below = set(self.context.subtree[node]) - {node}
         return [c for c in constraints if below.isdisjoint(c.scope)]
@@ -363,24 +372,31 @@ class PGibbsReader(SdGibbsReader):
         mechanism = VisibleChoice(1 / self.params.gamma, self.sampled_with(t), self.multiplier)
         return self.use(src, "sample", field, mechanism, self.params.tau, t)
 
-    def improvement(self, fields: tuple[str, ...]) -> Iterator[Statement]:
-        """Return what the number of the best iteration says: it follows from the noisy sums."""
-        yield Nothing("follows from the sums that the root received", fields)
+    def improvement(self, src: str, t: int) -> Iterator[Statement]:
+        """Return what the number of the best iteration says: it follows from noisy sums, the root's own among them."""
+        yield Nothing("follows from noisy sums", ("t_star", "t_bar"))
+        if src in self.context.roots and t:
+            yield self.best_use(src, "t_bar", t)
 
     def backtrack(self, src: str, report: Backtrack) -> Iterator[Statement]:  # type: ignore[override]
         """Return which mechanism stands before the relative utilities: the children's parts are released already."""
         params, t = self.params, report.t
         yield Nothing("number of the iteration", ("t",))
         yield self.sample_use(src, "delta", t)
+        yield self.best_use(src, "best_delta", t)
         if params.variant == "code":
-            both = Clear("the same noise as on the other relative utility: their difference is exact")
-            yield self.use(src, "best-delta", "best_delta", both, params.tau, t)
             clean = Clear("relative utilities without noise")
             yield self.use(src, "clean-delta", "clean", clean, params.tau, t)
         else:
-            # The best response is compared with a candidate for it: clipped to [0, c], the sensitivity is c.
-            yield self.use(src, "best-delta", "best_delta", Gaussian(2 * self.multiplier), params.clip, t)
             yield Nothing("empty", ("clean",))
+
+    def best_use(self, src: str, field: str, t: int) -> Released:
+        """Return the use that gives an iteration's noisy relative utility of the best response."""
+        if self.params.variant == "code":
+            both = Clear("the same noise as on the other relative utility: their difference is exact")
+            return self.use(src, "best-delta", field, both, self.params.tau, t)
+        # The best response is compared with a candidate for it: clipped to [0, c], the sensitivity is c.
+        return self.use(src, "best-delta", field, Gaussian(2 * self.multiplier), self.params.clip, t)
 
     def use(self, src: str, label: str, field: str, mechanism: Mechanism, sensitivity: float, t: int) -> Released:
         """Return one use of a node's tables in iteration t."""

@@ -11,7 +11,7 @@ best of all is kept, by the number of its iteration.
     STOP(t_star, t_bar)                  parent -> child       after the last iteration
 
 Guarantees: none on cost; the root's shifted utility of the best assignment is exact. Complexity: per iteration 2|E|
-VALUE and n - 1 BACKTRACK per component, of constant size; 2 d deg + 2 deg checks per sample.
+VALUE and n - 1 BACKTRACK per component, of constant size; 2 d checks per sample for each cost function of an agent.
 
 Line numbers are those of the procedures in Damle, Triastcyn, Faltings and Gujar ("Differentially private multi-agent
 constraint optimization"), who reprint the algorithm. Deviations, all undone by `listing=paper` but the last two:
@@ -24,7 +24,8 @@ constraint optimization"), who reprint the algorithm. Deviations, all undone by 
 * Procedure 3, line 10 takes over the best response where the sampled assignment was the better one: `d`, not `best`.
 * The papers do not say how it ends. Learning lags one iteration behind, so STOP tells the last improvement.
 * Forbidden tuples cost `penalty`: infinite differences cannot be added up. Values start at the first of the domain,
-  which everybody knows; a problem's initial values are known to their owners alone.
+  which everybody knows; a problem's initial values are known to their owners alone. Under hard equalities nobody can
+  move alone: the values at the start stay.
 """
 
 from __future__ import annotations
@@ -256,8 +257,9 @@ class SdGibbs(Agent):
     # The end -----------------------------------------------------------------------------------------------------
 
     def on_stop(self, sender: str, stop: Stop) -> None:
-        self.learn(stop.t_star, stop.t_bar)
-        self.end()
+        if not self.finished:  # else a copy
+            self.learn(stop.t_star, stop.t_bar)
+            self.end()
 
     def end(self) -> None:
         """Take the own part of the best assignment, and tell the children."""
@@ -270,7 +272,8 @@ class SdGibbs(Agent):
 def pick(uniform: float, weights: Array) -> int:
     """Return an index drawn with probability proportional to `weights`, given a uniform number in [0, 1)."""
     steps = weights.cumsum()
-    return min(int(steps.searchsorted(uniform * steps[-1], side="right")), len(steps) - 1)
+    drawn = int(steps.searchsorted(uniform * steps[-1], side="right"))
+    return min(drawn, len(steps) - 1)  # the product may be rounded up to the last step
 
 
 class SdGibbsReader:
@@ -283,12 +286,12 @@ class SdGibbsReader:
 
     def __init__(self, context: ReaderContext) -> None:
         self.context = context
-        self.paper = context.params.listing == "paper"
+        # As printed, an agent may have sampled before the viewer's VALUE came.
+        self.last_certain = 0 if context.params.listing == "paper" else context.params.iterations
         self.penalty = context.params.penalty
         self.values: dict[str, list[Value]] = {}  # the last two VALUEs of each sender, the later one first
-        self.known: dict[
-            str, tuple[int, Mapping[str, int], Mapping[str, int]]
-        ] = {}  # contexts of a sender's last VALUE
+        self.known: dict[str, tuple[int, Mapping[str, int], Mapping[str, int]]] = {}  # contexts of its last VALUE
+        self.heard: dict[tuple[str, str], int] = {}  # iteration of the last VALUE from a node to a node
         self.adjacent: dict[str, list[str]] = {}  # the viewer's nodes that a sender shares constraints with
         for node, view in context.views.items():
             for neighbour in view.neighbours:
@@ -298,9 +301,13 @@ class SdGibbsReader:
         """Return the statements that one delivery supports, given all earlier ones."""
         content = delivery.message
         if isinstance(content, Value):
+            wire = delivery.src, delivery.dst
+            if content.t <= self.heard.get(wire, 0):  # late: the sender may have gone on
+                return (Nothing("a copy of what was said", content._fields),)
+            self.heard[wire] = content.t
             return self.value(delivery.src, content)
         if isinstance(content, Stop):
-            return self.improvement(("t_star", "t_bar"))
+            return self.improvement(delivery.src, self.context.params.iterations)
         return self.backtrack(delivery.src, content)
 
     def value(self, src: str, value: Value) -> Iterator[Statement]:
@@ -311,13 +318,13 @@ class SdGibbsReader:
             self.values[src] = [value, *self.values.get(src, [])[:1]]
         yield from self.sampled(src, value, known[1])
         yield Chosen("best-response", ("best",), src, value.best, known[2], Best(), self.penalty)
-        yield from self.improvement(("t_star", "t_bar"))
+        yield from self.improvement(src, value.t - 1)
 
     def contexts(self, src: str, t: int) -> tuple[dict[str, int], dict[str, int]]:
         """Return the viewer's part of the context and of the best-response context in which a VALUE was chosen."""
         sampled: dict[str, int] = {}
         best: dict[str, int] = {}
-        if not self.paper:  # as printed, an agent may have sampled before the viewer's VALUE came
+        if t <= self.last_certain:
             for node in self.adjacent.get(src, ()):
                 last = self.values.get(node)
                 sampled[node] = last[0].d if last else 0
@@ -329,15 +336,15 @@ class SdGibbsReader:
         yield ValueIs("value", ("t", "d"), src, value.d, "now")
         yield Chosen("sample", ("d",), src, value.d, context, Softmax(None, 0.0, True), self.penalty)
 
-    def improvement(self, fields: tuple[str, ...]) -> Iterator[Statement]:
-        """Return what the number of the best iteration says."""
-        yield Unanalysed("in which iteration the joint utility was best", fields)
+    def improvement(self, src: str, t: int) -> Iterator[Statement]:
+        """Return what the number of the best iteration, up to iteration t, says."""
+        yield Unanalysed("in which iteration the joint utility was best", ("t_star", "t_bar"))
 
     def backtrack(self, src: str, report: Backtrack) -> Iterator[Statement]:
         """Return what a BACKTRACK says: two least costs apart by what was gained."""
         yield Nothing("number of the iteration", ("t",))
         known, values = self.known.get(src), self.values.get(src, [])
-        if known is None or known[0] != report.t or self.paper:
+        if known is None or known[0] != report.t or report.t > self.last_certain:
             yield Unanalysed("relative utility", ("delta", "best_delta"))
         elif self.context.subtree[src] == (src,):
             new = values[0]
@@ -360,27 +367,22 @@ class SdGibbsReader:
         subtree = self.context.subtree[src]
         views = self.context.views
         touched = {name for node in subtree if node in views for name in (node, *views[node].neighbours)}
-        if not touched or not touched.union(subtree) <= views.keys():
+        after = {node: self.at(node, report.t) for node in touched}
+        if not touched or not touched.union(subtree) <= views.keys() or None in after.values():
             yield Unanalysed("relative utility of a subtree", ("delta", "best_delta"))
             return
-        above = touched.difference(subtree)
-        old = {node: self.at(node, report.t - 1).d for node in subtree}
+        old = {node: before.d if (before := self.at(node, report.t - 1)) else 0 for node in subtree}
         for field, best, value in (("delta", False, report.delta), ("best_delta", True, report.best_delta)):
-            new = {
-                node: v.best if best else v.d
-                for node in (*subtree, *above)
-                if (v := self.at(node, report.t)) is not None
-            }
-            fixed = {node: new[node] for node in above}
+            new = {node: v.best if best else v.d for node, v in after.items() if v is not None}
             terms = (
-                Term((src,), "subtree", {**fixed, **old}),
+                Term((src,), "subtree", {**new, **old}),
                 Term((src,), "subtree", new, -1.0),
             )
             yield CostIs("delta", (field,), terms, "==", value, 0, None, "some", self.penalty)
 
-    def at(self, node: str, t: int) -> Value:
-        """Return a node's VALUE of iteration t, which is one of its last two."""
-        return next((v for v in self.values.get(node, ()) if v.t == t), Value(0, 0, 0, 0, 0))
+    def at(self, node: str, t: int) -> Value | None:
+        """Return a node's VALUE of iteration t, if it is one of its last two."""
+        return next((v for v in self.values.get(node, ()) if v.t == t), None)
 
 
 SdGibbs.reader = SdGibbsReader

@@ -3,6 +3,9 @@
 A total order is `mcn` unless told otherwise: the variable of highest degree first, then always the one with most
 predecessors among its neighbours. Every variable but the first then has a neighbour before it, so costs accrue, and
 bounds bite, as early as possible. Orders never join two components: agents of one never learn of the other.
+
+`smallest-last` (Matula and Beck 1983) keeps the number of earlier neighbours small for every variable: again and again
+one of least degree among those that are left goes to the end. It has the least greatest number of all orders.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from agentsim.errors import UserError
 HEURISTICS: Final = ("degree", "mcn", "min-domain", "max-domain", "lexical", "random")
 """Names of the preferences of a DFS."""
 
-ORDERS: Final = ("mcn", "degree", "lexical", "tree")
+ORDERS: Final = ("mcn", "degree", "lexical", "tree", "smallest-last")
 """Names of the total orders, the default first."""
 
 UNSEEN: Final = -2
@@ -199,7 +202,8 @@ def build_orders(
     Args:
         problem: its primal graph may have several components.
         order: `mcn` (the default; most predecessors among its neighbours, then highest degree), `degree` (highest
-            first), `lexical` (by name), `tree` (preorder of the DFS tree of `build_tree`), or the names that go
+            first), `lexical` (by name), `tree` (preorder of the DFS tree of `build_tree`), `smallest-last` (what is
+            left has least degree at its end, where its last variable's agent knows the costs), or the names that go
             first, as a list or between commas; `mcn` continues from them. Ties follow the problem's order.
         root: the first variable of its own component, before any of `order`.
 
@@ -216,7 +220,10 @@ def build_orders(
         named = graph.named(order)
     if root is not None:
         named = list(dict.fromkeys([graph.find(root, "root"), *named]))
-    ranks = rank_variables(graph, "lexical" if method == "lexical" else "degree")
+    if method == "smallest-last":
+        ranks = inverse(_smallest_last(problem, graph))
+    else:
+        ranks = rank_variables(graph, "lexical" if method == "lexical" else "degree")
     parent = [UNSEEN] * len(graph.names)
     members = graph.components()
     component = [0] * len(graph.names)
@@ -256,6 +263,49 @@ def _most_connected(graph: PrimalGraph, group: list[int], head: list[int], ranks
                 visited[u] += 1
                 heapq.heappush(heap, (-visited[u], ranks[u], u))
     return chosen
+
+
+def _smallest_last(problem: Problem, graph: PrimalGraph) -> list[int]:
+    """Return all variables, from the end the one of least degree among what is left, ties by index.
+
+    A variable can only stand at the end of what is left where its agent knows every constraint that it evaluates there.
+    Where nobody can, no order gives each constraint an evaluator who knows it; what that means is left to the caller.
+    """
+    n = len(graph.names)
+    degree, left, barred = [len(near) for near in graph.adjacent], [True] * n, [0] * n
+    bars: list[list[list[int]]] = [[] for _ in range(n)]  # by variable of a scope: whom each such constraint bars
+    for c in problem.constraints.values():
+        scope, known_to = [graph.index[name] for name in c.scope], problem.known_to(c)
+        ignorant = [v for v in scope if problem.variables[graph.names[v]].agent not in known_to]
+        for v in ignorant:
+            barred[v] += 1
+        for v in scope if ignorant else ():
+            bars[v].append(ignorant)
+    heap = [(degree[v], v) for v in range(n) if not barred[v]]
+    heapq.heapify(heap)
+    chosen = list[int]()
+    while len(chosen) < n:
+        if not heap:
+            barred, bars = [0] * n, [[] for _ in range(n)]
+            heap = [(degree[v], v) for v in range(n) if left[v]]
+            heapq.heapify(heap)
+        at, last = heapq.heappop(heap)
+        if not left[last] or at != degree[last]:  # an entry from before its degree fell
+            continue
+        left[last] = False
+        chosen.append(last)
+        freed = []
+        for ignorant in bars[last]:
+            freed += ignorant
+            ignorant.clear()  # for the other variables of its scope too
+        for v in freed:
+            barred[v] -= 1
+        for u in graph.adjacent[last]:
+            degree[u] -= 1
+        for v in dict.fromkeys([*graph.adjacent[last], *freed]):
+            if left[v] and not barred[v]:
+                heapq.heappush(heap, (degree[v], v))
+    return chosen[::-1]
 
 
 def order_place(order: Sequence[str], index: int) -> OrderPlace:

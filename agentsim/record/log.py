@@ -12,7 +12,7 @@ are msgpack arrays. A delivery starts with its sequence number; every other reco
     ["bound", time, node, lower, upper]      solver's units, nil where unknown
     ["place", node, place]                   with tree=messages
     ["finding", time, observer, object]
-    ["external", time, node, label, result]
+    ["external", time, node, label, result]  result: nil in a redacted log
     ["crash", time, agent] and ["restart", time, agent]
     ["wake", time, step]                     timers went off, after the deliveries of that instant
     ["abandon", time, node, reason]
@@ -93,6 +93,7 @@ class LogWriter:
         compress = compress or (self.path is not None and self.path.suffix == ".zst")
         self._compressor = _zstd().ZstdCompressor(level=3) if compress else None
         self.truncated = False
+        self._redacts = False
         self._limit = memory_limit
         self._sink: BinaryIO
         if self.path is None:
@@ -109,6 +110,7 @@ class LogWriter:
 
     def header(self, header: dict[str, Any]) -> None:
         """Write the header, once, before any record."""
+        self._redacts = bool(header.get("redacted"))
         data = self.pack(header)
         for start in range(0, len(data), BLOCK_SIZE):
             self._block(b"H", data[start : start + BLOCK_SIZE])
@@ -118,7 +120,9 @@ class LogWriter:
             self.pack = _nothing
 
     def add(self, record: tuple[Any, ...] | list[Any]) -> None:
-        """Append one record."""
+        """Append one record, in a redacted log without what came from outside: with a key noise can be undone."""
+        if self._redacts and record[0] == "external":
+            record = (*record[:-1], None)
         self.buffer += self.pack(record)
         if len(self.buffer) >= BLOCK_SIZE:
             self.cut()

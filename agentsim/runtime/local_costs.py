@@ -21,6 +21,9 @@ PENALTY: Final = 1e6
 """What a forbidden tuple costs by default, for solvers that subtract costs from each other."""
 
 
+_ROUNDING: Final = 4 * float(np.finfo(np.float64).eps)
+
+
 class LocalCosts:
     """Local cost of a node by its own value, given the values of its neighbours.
 
@@ -30,14 +33,22 @@ class LocalCosts:
 
     Attributes:
         checks: constraint checks that one call of `by_value` takes (one per entry of a cost function read).
+        shared_functions: number of cost functions that each neighbour shares: `shared` reads them, `apart` the others.
+        least: sum of the least entries of all cost functions, those of the node alone counting as one. The local cost
+            is greater if and only if some function costs more than it must.
+        entries: number of entries of all cost functions together.
+        tolerance: for comparisons of local costs; the view's, and rounding errors of sums that hold penalties. 0 where
+            all of them are whole numbers.
     """
 
     def __init__(self, view: LocalView, penalty: Cost = PENALTY) -> None:
         self.view = view
         self.unary = _finite(view.unary, penalty)
         self._single: list[tuple[int, str]] = []  # (first row, neighbour) of binary constraints
-        self._several: list[tuple[int, tuple[tuple[str, int], ...]]] = []  # (first row, (neighbour, stride)...)
+        self._several: list[tuple[int, dict[str, int]]] = []  # (first row, stride by neighbour)
+        self.shared_functions = dict.fromkeys(view.neighbours, 0)
         blocks: list[NDArray[Any]] = []
+        self.least: Cost = 0
         first = 0
         for c in view.constraints:
             axis = c.scope.index(view.name)
@@ -51,23 +62,59 @@ class LocalCosts:
             else:
                 sizes = table.shape[:-1]
                 strides = [math.prod(sizes[k + 1 :]) for k in range(len(sizes))]
-                self._several.append((first, tuple(zip(others, strides, strict=True))))
+                self._several.append((first, dict(zip(others, strides, strict=True))))
+            for name in others:
+                self.shared_functions[name] += 1
+            self.least += table.min().item()
             blocks.append(table.reshape(-1, view.size))
             first += len(blocks[-1])
         self._rows: NDArray[Any] | None = np.ascontiguousarray(np.concatenate(blocks)) if blocks else None
-        uses = len(self._single) + len(self._several) + view.has_unary
-        uses += sum(len(c.scope) == 1 for c in view.constraints)
-        self.checks = uses * view.size
+        self.least += self.unary.min().item()
+        private = int(view.has_unary) + sum(len(c.scope) == 1 for c in view.constraints)
+        self.checks = (len(self._single) + len(self._several) + private) * view.size
+        self.entries = (first + private) * view.size
+        self.tolerance = view.tolerance
+        tables = [view.unary, *(c.table for c in view.constraints)]
+        if not (view.integral and float(penalty).is_integer()) and any(np.isinf(table).any() for table in tables):
+            self.tolerance += _ROUNDING * penalty * len(tables)
 
     def by_value(self, values: Mapping[str, int]) -> NDArray[Any]:
         """Return the local cost of each own value, all neighbours being at `values`. Shape (d,); not to be changed."""
         if self._rows is None:
             return self.unary
-        rows = [first + values[name] for first, name in self._single]
-        for first, others in self._several:
-            rows.append(first + sum(values[name] * stride for name, stride in others))
-        total: NDArray[Any] = np.add(self._rows.take(rows, axis=0).sum(axis=0), self.unary)
+        total: NDArray[Any] = np.add(np.add.reduce(self._rows.take(self._at(values), axis=0)), self.unary)
         return total
+
+    def apart(self, values: Mapping[str, int], partner: str) -> NDArray[Any]:
+        """Return what each own value costs in the functions that `partner` has no part in. Shape (d,)."""
+        rows = self._at(values, without=partner)
+        if self._rows is None or not rows:
+            return self.unary
+        total: NDArray[Any] = np.add(np.add.reduce(self._rows.take(rows, axis=0)), self.unary)
+        return total
+
+    def shared(self, values: Mapping[str, int], partner: str) -> NDArray[Any]:
+        """Return what the functions that `partner` has a part in cost, all others being at `values`.
+
+        Shape (d, d of the partner): by the own value and the partner's.
+        """
+        assert self._rows is not None, f"{partner} is no neighbour"
+        every = np.arange(self.view.domain_sizes[partner])
+        rows = [first + every for first, name in self._single if name == partner]
+        for first, strides in self._several:
+            if partner in strides:
+                base = sum(values[name] * stride for name, stride in strides.items() if name != partner)
+                rows.append(first + base + every * strides[partner])
+        total: NDArray[Any] = np.add.reduce(self._rows.take(rows, axis=0)).T
+        return total
+
+    def _at(self, values: Mapping[str, int], without: str = "") -> list[int]:
+        """Return the rows to read with all neighbours at `values`, one for each function that `without` is not in."""
+        rows = [first + values[name] for first, name in self._single if name != without]
+        for first, strides in self._several:
+            if without not in strides:
+                rows.append(first + sum(values[name] * stride for name, stride in strides.items()))
+        return rows
 
 
 def _finite(table: NDArray[Any], penalty: Cost) -> NDArray[Any]:

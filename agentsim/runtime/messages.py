@@ -23,7 +23,7 @@ import math
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgpack
@@ -39,6 +39,7 @@ Context = Mapping[str, int]
 
 MAX_ARRAY_CELLS: Final = 1 << 28
 _ARRAY_EXT: Final = 1
+_MAX_HEADS: Final = 1024
 _MAX_KNOWN: Final = 4096
 _MAX_KNOWN_SIZE: Final = 256
 _DTYPES: Final = {t: np.dtype(t) for t in ("<i8", "<f8", "<i4", "<f4", "<i2", "<u2", "|u1", "|i1", "|b1", "<u4", "<u8")}
@@ -59,6 +60,11 @@ class MaxCells:
     cells: int
 
 
+_heads: dict[bytes, tuple[np.dtype[Any], tuple[int, ...], int]] = {}
+"""Heads of arrays that were read, packed: dtype, shape, bytes that follow."""
+_head_lengths: list[int] = []
+
+
 def encode_array(value: object) -> msgpack.ExtType:
     """Pack a numpy array as an ext type, numpy scalars being refused: msgpack's `default` hook."""
     if not isinstance(value, np.ndarray):
@@ -66,17 +72,26 @@ def encode_array(value: object) -> msgpack.ExtType:
             return cast(msgpack.ExtType, dict(value))
         raise TypeError(f"a {type(value).__name__} cannot travel")
     array = value if value.dtype.isnative else value.astype(value.dtype.newbyteorder("="))
-    code = array.dtype.str
-    if code not in _DTYPES:
-        raise TypeError(f"an array of {array.dtype} cannot travel")
-    head = cast(bytes, msgpack.packb((code, array.shape)))
-    return msgpack.ExtType(_ARRAY_EXT, b"".join((head, np.ascontiguousarray(array).data)))
+    return msgpack.ExtType(
+        _ARRAY_EXT, b"".join((_array_head(array.dtype, array.shape), np.ascontiguousarray(array).data))
+    )
+
+
+@lru_cache(maxsize=1024)
+def _array_head(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    if dtype.str not in _DTYPES:
+        raise TypeError(f"an array of {dtype} cannot travel")
+    return cast(bytes, msgpack.packb((dtype.str, shape)))
 
 
 def decode_array(code: int, data: bytes) -> Array:
     """Read what `encode_array` packed: msgpack's `ext_hook`. MessageError if it does not add up."""
     if code != _ARRAY_EXT:
         raise MessageError(f"unknown ext type {code}")
+    for length in _head_lengths:  # few kinds of arrays occur in a run
+        known = _heads.get(data[:length])
+        if known is not None and len(data) - length == known[2]:
+            return np.frombuffer(data, dtype=known[0], offset=length).reshape(known[1])
     unpacker = msgpack.Unpacker(max_buffer_size=max(len(data), 1), use_list=False)
     unpacker.feed(data[:4096])
     try:
@@ -92,6 +107,10 @@ def decode_array(code: int, data: bytes) -> Array:
     start = unpacker.tell()
     if cells > MAX_ARRAY_CELLS or len(data) - start != cells * dtype.itemsize:
         raise MessageError(f"array of shape {shape} with {len(data) - start} bytes")
+    if len(_heads) < _MAX_HEADS:
+        _heads[data[:start]] = (dtype, shape, cells * dtype.itemsize)
+        if start not in _head_lengths:
+            _head_lengths.append(start)
     return np.frombuffer(data, dtype=dtype, offset=start).reshape(shape)
 
 

@@ -38,7 +38,7 @@ class OrderParams:
 
     Args:
         root: the first variable of its component.
-        order: a method (mcn, degree, lexical, tree), or names to go first, between commas.
+        order: a method (mcn, degree, lexical, tree, smallest-last), or names to go first, between commas.
     """
 
     root: str | None = None

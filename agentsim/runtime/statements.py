@@ -62,9 +62,9 @@ class CostIs(Statement):
     """The sum of `terms` is `relation` `value` (solver's units, `offset` included); `noise` as declared, or None.
 
     Args:
-        others: variables that a term's context leaves open are at their "best", in each term by itself; or all terms
-            have them at "some" common values, which the viewer does not know.
-        forbidden: what a forbidden tuple counts.
+        others: variables that a term's context leaves open are at their "best", in each term by itself; or there are
+            "some" values, the same wherever a term leaves a variable open, under which the sum is as stated.
+        forbidden: what a forbidden tuple counts; infinity minus infinity is as stated in no case.
     """
 
     terms: tuple[Term, ...]
@@ -99,14 +99,25 @@ class ValueIs(Statement):
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The law of a choice: a value of least cost; among ties the "lowest" index, or "any" of them."""
+    """The law of a choice: a value of least cost; among ties the "lowest" index, or "any" of them.
+
+    Where costs are not whole numbers two that are equal up to rounding may pass for either order.
+    """
 
     ties: Literal["lowest", "any"] = "lowest"
 
 
 @dataclass(frozen=True, slots=True)
 class Softmax:
-    """The law of a choice: a sample with probability proportional to exp of minus the cost."""
+    """The law of a choice: a sample with probability proportional to exp of minus the cost.
+
+    It excludes only values of infinite cost, and these only if neither `bounds` nor `kept_with` allows them.
+
+    Args:
+        bounds: interval that exponents are brought into, so that every value has a chance; None: minus the cost itself.
+        kept_with: probability that the earlier value is kept instead, whatever it costs.
+        coin_visible: whether the outcome shows if it was kept.
+    """
 
     bounds: tuple[float, float] | None
     kept_with: float
@@ -115,7 +126,7 @@ class Softmax:
 
 @dataclass(frozen=True, slots=True)
 class Exponential:
-    """The law of a choice: the exponential mechanism with parameter eps."""
+    """The law of a choice: the exponential mechanism with parameter eps. Every value has a chance: none is excluded."""
 
     eps: float
 
@@ -124,8 +135,9 @@ class Exponential:
 class Chosen(Statement):
     """A variable's value was chosen by `law`, its neighbours being at values of which the viewer knows `context`.
 
-    The cost that the law speaks of is the variable's local cost: all cost functions whose scope holds it. `forbidden`
-    is what a forbidden tuple counts in it; where all values cost at least that, any may have been chosen.
+    So there are some values of the others under which it may have been chosen. The cost that the law speaks of is the
+    variable's local cost: all cost functions whose scope holds it. `forbidden` is what a forbidden tuple counts in it;
+    where all values cost at least that, any may have been chosen. `context` says nothing of the variable itself.
     """
 
     variable: str
@@ -175,6 +187,7 @@ class ReaderContext:
         domain_sizes: public number of values, by variable.
         order: the public total orders, one per component; empty where the solver has none.
         subtree: nodes at and below a node. Offsets of a subtree are public; its names are no disclosure of a message.
+        roots: the roots of the tree's components.
         params: the solver's public parameters.
     """
 
@@ -184,6 +197,7 @@ class ReaderContext:
     domain_sizes: Mapping[str, int]
     order: tuple[tuple[str, ...], ...]
     subtree: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    roots: frozenset[str] = frozenset()
     params: Any = None
     _offsets: dict[tuple[tuple[str, ...], Rest], Cost] = field(default_factory=dict, init=False, repr=False)
 
@@ -210,6 +224,7 @@ class ReaderContext:
             domain_sizes=setup.domain_sizes,
             order=setup.orders or (),
             subtree=_Subtrees(tree.subtree) if tree is not None else {},
+            roots=frozenset(tree.roots) if tree is not None else frozenset(),
             params=setup.params,
         )
 

@@ -5,16 +5,19 @@ from all disclosure statements that a viewer drew from its mail *together*: it k
 private costs under which every one of them is true, and so says how much a rule under- or overstates. The joint loss
 is -log2 of the prior probability of that set, in bits. It assumes the worst: the viewer knows everything but the
 others' private costs, that is all constraints, the tree or order, who evaluates what, and also which values somebody's
-private cost forbids (an infinite cost is in no range). What it draws no conclusion from is silence, timing and choices;
-`privacy.adversaries.transcript` does.
+private cost forbids (an infinite cost is in no range). What it draws no conclusion from is silence and timing;
+`privacy.adversaries.transcript` does. Where all costs are in constraints, as in graph colouring, nothing is unknown to
+it and so nothing is lost: to see what such a run gives away, let agents have private costs (preferences, say).
 
-Statements used: `CostIs` without noise and `CostTable`. Others are left out, which is sound: the set is then larger.
+Statements used: `CostIs` without noise, `CostTable`, and `Chosen` as the best value: the private costs of the variable
+itself then fit some values of the neighbours that the viewer was not told. Others are left out, which is sound: the set
+is then larger. A sampled value (`Chosen` by another law) can only tell which values are forbidden, which is known.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -23,11 +26,11 @@ from agentsim.dcop.problem import Cost
 from agentsim.errors import UserError
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
-from agentsim.runtime.statements import CostIs, CostTable, Reader, Statement, Term
+from agentsim.runtime.statements import Best, Chosen, CostIs, CostTable, Reader, Statement, Term
 from agentsim.runtime.streams import generator
-from privacy.adversaries.facts import Sums
 from privacy.adversaries.possible import Estimate, Possible
 from privacy.adversaries.profiles import Cells, Weights, check_prior, full, loss
+from privacy.adversaries.sums import Sums, Unusable
 from privacy.vps.metrics import GAINS
 from privacy.vps.prior import make_prior
 
@@ -40,12 +43,18 @@ MAX_TABLE: Final = 20_000
 MAX_REMEMBERED: Final = 2048
 """Bytes of the largest message that is recognised when it comes again."""
 
+ROUNDING: Final = 1e-9
+"""Relative error of what is told in figures that are not whole numbers, such as means."""
+
 OPTIONS: Final = ("view", "as", "prior", "metric", "limit", "samples", "seed", "weights")
 
 ASSUMES: Final = (
     "each viewer knows everything but the others' private costs: every constraint, the tree or order, who evaluates "
-    "what, and which values a private cost forbids; it concludes from all cost statements together and nothing else"
+    "what, and which values a private cost forbids; it concludes from all statements on costs and on best choices "
+    "together and nothing else"
 )
+
+NOTHING_PRIVATE: Final = "no variable has private costs, and constraints are taken as known: there is nothing to lose"
 
 T = TypeVar("T")
 
@@ -83,8 +92,11 @@ class _Viewer:
         """Learn from the statements of one delivery."""
         changed = False
         for statement in statements:
-            for terms, relation, value in self._claims(statement):
-                changed |= self._learn(terms, relation, value)
+            for claim in self._claims(statement):
+                try:
+                    changed |= self._learn(claim)
+                except Unusable:
+                    self.ignored += 1
         if not changed:
             return
         bits = self.possible.bits
@@ -94,10 +106,11 @@ class _Viewer:
             self.curve.pop()
         self.curve.append((time, bits))
 
-    def _claims(self, statement: Statement) -> Iterator[tuple[Sequence[Term], str, Cost]]:
+    def _claims(self, statement: Statement) -> Iterator[CostIs | Chosen]:
+        """Yield what a statement says that may narrow down private costs, a table cell by cell."""
         if isinstance(statement, CostIs):
             if statement.noise is None:
-                yield statement.terms, statement.relation, statement.value
+                yield statement
             else:
                 self.ignored += 1
         elif isinstance(statement, CostTable):
@@ -106,27 +119,37 @@ class _Viewer:
                 return
             for cell, value in np.ndenumerate(statement.values):
                 context = {**statement.context, **dict(zip(statement.axes, cell, strict=True))}
-                yield (Term(statement.parties, statement.rest, context),), "==", value.item()
+                terms = (Term(statement.parties, statement.rest, context),)
+                yield CostIs(statement.label, statement.fields, terms, "==", value.item())
+        elif isinstance(statement, Chosen) and isinstance(statement.law, Best):
+            yield statement
 
-    def _learn(self, terms: Sequence[Term], relation: str, value: Cost) -> bool:
+    def _learn(self, claim: CostIs | Chosen) -> bool:
+        if isinstance(claim, Chosen):
+            best = self._sums.chosen(claim)
+            return best is not None and self.possible.learn_either(best)
+        terms, relation, value = claim.terms, claim.relation, claim.value
         if not math.isfinite(value):
             return False  # what is infinite does not depend on finite private costs
+        slack = _slack(value, claim.forbidden, *(term.coefficient for term in terms))
+        low = value - slack if relation in (">=", "==") else -math.inf
+        high = value + slack if relation in ("<=", "==") else math.inf
+        if claim.others == "some":
+            some = self._sums.some(terms, low, high, claim.forbidden)
+            return some is not None and self.possible.learn_either(some)
         sums = []
         for term in terms:
-            if term.rest == "unknown" or (term.rest == "subtree" and not self._sums.has_tree):
-                self.ignored += 1
-                return False
-            try:
-                least = self._sums.least(term.parties, term.rest, term.context)
-            except OverflowError:
-                self.ignored += 1
-                return False
+            least = self._sums.least(term, claim.forbidden)
             if least is None:
                 return False
             sums.append((term.coefficient, least))
-        low = value if relation in (">=", "==") else -math.inf
-        high = value if relation in ("<=", "==") else math.inf
         return self.possible.learn(sums, low, high)
+
+
+def _slack(*figures: Cost) -> float:
+    """Return what a sum of whole costs may be off by that is told in these figures: nothing if all are whole."""
+    finite = [abs(f) for f in figures if math.isfinite(f)]
+    return 0.0 if all(float(f).is_integer() for f in finite) else ROUNDING * max(1.0, *finite)
 
 
 class Consistent(Observer):
@@ -154,7 +177,7 @@ class Consistent(Observer):
         together: viewer -> subject -> bits that the subject's costs lose jointly, exact only.
         loss: by subject, the mean over all viewers of `matrix` as a share of full loss, null without private costs.
         curve: by viewer that was exact throughout, [time, bits] at each change.
-        ignored: by viewer, number of cost statements that were too large or of a kind that is not used, where any.
+        ignored: by viewer, number of statements that were too large or of a kind that is not used, where any.
         prior, notes, assumes: what was taken as public.
 
     Raises:
@@ -268,7 +291,7 @@ class Consistent(Observer):
             "ignored": {v.name: v.ignored for v in self._viewers if v.ignored},
             "metric": self._metric,
             "prior": self._prior.describe(),
-            "notes": list(self._prior.notes),
+            "notes": [*self._prior.notes, *([] if self._prior.scales else [NOTHING_PRIVATE])],
             "assumes": ASSUMES,
         }
 

@@ -1,9 +1,10 @@
 """Sets of profiles: those under which everything that somebody was told is true.
 
-What is told is a *fact*: a sum of least costs lies in an interval. A set of profiles is kept as a product of *factors*,
-groups of cells that no fact has tied together so far, each with the list of its combinations that are still possible.
-A fact over cells of several factors joins them; where their product is too large to go through, the fact is put off
-and the share of profiles that fulfil it is estimated by sampling from the product.
+What is told is a *fact*: a sum of least costs lies in an interval, or one of several conditions holds. A set of
+profiles is kept as a product of *factors*, groups of cells that no fact has tied together so far, each with the list of
+its combinations that are still possible. A fact over cells of several factors joins them; where their product is too
+large to go through, the fact is put off and the share of profiles that fulfil it is estimated by sampling from the
+product.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.adversaries.facts import Fact, LeastCost, Levels, Numbers
+from privacy.adversaries.facts import AnyFact, Either, Fact, LeastCost, Levels, Numbers
 from privacy.adversaries.profiles import Cells, Chances, entropy
 
 BLOCK: Final = 1 << 18
@@ -68,7 +69,8 @@ class Possible:
         self._factor_of = np.full(len(cells), -1, np.intp)
         self._factors: dict[int, _Factor] = {}
         self._intervals: dict[Hashable, tuple[float, float]] = {}
-        self._pending: dict[Hashable, Fact] = {}
+        self._conditions: set[Hashable] = set()
+        self._pending: dict[Hashable, AnyFact] = {}
         self._low = np.zeros(len(cells), np.int64)
         self._high = np.array([u - 1 for u in cells.levels], np.int64)
         self._next = 0
@@ -110,21 +112,31 @@ class Possible:
         if now == before or self.contradicted:
             return False
         self._intervals[key] = now
-        changed = progress = self._consider(key, Fact(tuple(terms), *now))
+        return self._learn(key, Fact(tuple(terms), *now))
+
+    def learn_either(self, fact: Either) -> bool:
+        """Learn that one of several conditions holds; tell whether profiles dropped out."""
+        key = fact.key
+        if key in self._conditions or self.contradicted:
+            return False
+        self._conditions.add(key)
+        return self._learn(key, fact)
+
+    def _learn(self, key: Hashable, new: AnyFact) -> bool:
+        changed = progress = self._consider(key, new)
         while progress and self._pending:
             progress = False
             for other, fact in list(self._pending.items()):
                 progress |= self._consider(other, fact)
         return changed
 
-    def _consider(self, key: Hashable, whole: Fact) -> bool:
-        fact = whole.narrowed(self._low)
-        nothing = len(fact.terms[0][1].base) == 0  # no row can matter: none breaks a lower end, none keeps an upper one
-        if (fact.high == math.inf) if nothing else fact.implied(self._low, self._high):
+    def _consider(self, key: Hashable, whole: AnyFact) -> bool:
+        fact = whole.narrowed(self._low, self._high)
+        if fact.implied(self._low, self._high):
             self._pending.pop(key, None)
             return False
         groups = tuple(dict.fromkeys(self._factor_at(c) for c in fact.cells.tolist()))
-        if nothing or not groups:
+        if not groups:
             self.contradicted = True
             return True
         if math.prod(len(self._factors[g].rows) for g in groups) > self.limit:
@@ -162,7 +174,7 @@ class Possible:
         self._column[list(cells)] = np.arange(len(cells))
         return self._column
 
-    def _join(self, groups: Sequence[int], fact: Fact) -> bool:
+    def _join(self, groups: Sequence[int], fact: AnyFact) -> bool:
         """Keep the combinations of some factors under which a fact is true, as one factor."""
         parts = [self._factors[g] for g in groups]
         cells = tuple(c for part in parts for c in part.cells)
@@ -187,14 +199,14 @@ class Possible:
         self._add(_Factor(cells, np.concatenate(kept), np.concatenate(weights) if weights else None))
         return True
 
-    def _cap(self, fact: Fact) -> bool:
+    def _cap(self, fact: AnyFact) -> bool:
         """Draw the simplest consequence of a fact that is put off: an upper bound on a cell that all its rows share."""
-        if len(fact.terms) != 1 or fact.terms[0][0] != 1 or fact.high == math.inf:
+        if isinstance(fact, Either) or len(fact.terms) != 1 or fact.terms[0][0] != 1 or fact.high == math.inf:
             return False
         term, changed = fact.terms[0][1], False
         for k in range(term.cells.shape[1]):
             cell = int(term.cells[0, k])
-            if (term.cells[:, k] == cell).all():
+            if cell >= 0 and (term.cells[:, k] == cell).all():
                 others = int(term.rows_at(self._low).min()) - int(self._low[cell])
                 if fact.high - others < self._high[cell]:
                     bound = LeastCost(np.zeros(1, np.int64), np.array([[cell]]))
@@ -263,12 +275,13 @@ class Possible:
             return Estimate(low, None, (low, None), True, accepted)
         return Estimate(bits, math.sqrt(variance) / math.log(2), (low, high), False, accepted)
 
-    def _tied(self) -> list[tuple[list[int], list[Fact]]]:
-        groups: list[tuple[list[int], list[Fact]]] = []
+    def _tied(self) -> list[tuple[list[int], list[AnyFact]]]:
+        groups: list[tuple[list[int], list[AnyFact]]] = []
         for whole in self._pending.values():
-            fact = whole.narrowed(self._low)
+            fact = whole.narrowed(self._low, self._high)
             numbers = list(dict.fromkeys(self._factor_of[fact.cells].tolist()))
-            facts, rest = [fact], []
+            facts: list[AnyFact] = [fact]
+            rest = []
             for group in groups:
                 if set(group[0]) & set(numbers):
                     numbers = list(dict.fromkeys((*group[0], *numbers)))
@@ -279,7 +292,7 @@ class Possible:
         return groups
 
     def _accepted(
-        self, rng: np.random.Generator, samples: int, numbers: Sequence[int], facts: Sequence[Fact]
+        self, rng: np.random.Generator, samples: int, numbers: Sequence[int], facts: Sequence[AnyFact]
     ) -> dict[int, Levels]:
         parts = [self._factors[n] for n in numbers]
         column = self._columns([c for part in parts for c in part.cells])

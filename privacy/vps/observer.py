@@ -183,6 +183,7 @@ class Vps(Observer):
         self._curves: dict[str, list[list[float]]] = {agent: [[0.0, 0.0]] for agent in self.subjects}
         self._strides = dict.fromkeys(self.subjects, (1, 0))  # of curves: changes to a point, and since the last point
         self._missed: dict[str, None] = {}
+        self._unused: set[str] = set()
         self._kinds: set[tuple[object, ...]] = set()
         """Kinds of messages that were looked through for what nobody has analysed."""
 
@@ -250,6 +251,7 @@ class Vps(Observer):
                 if type(statement) is Unanalysed
             )
             self._missed.update((f"field {name} ({delivery.type})", None) for name in uncovered(delivery, statements))
+            self._unused.update(f"{s.label} ({delivery.type})" for s in statements if not viewer.rule.uses(s))
         return viewer.rule.learn(statements, delivery)
 
     def _look(self) -> None:
@@ -345,6 +347,9 @@ class Vps(Observer):
         notes += _about("nobody watches, so no loss", {a for a in self.subjects if not self._watchers[a]})
         if self._missed:
             notes.append(f"not analysed, so not counted as loss: {', '.join(sorted(self._missed))}")
+        if self._unused:
+            unused = ", ".join(sorted(self._unused))
+            notes.append(f"not used by rule {self.rule_name}, so not counted as loss: {unused}")
         matrix, sparse = self._matrix()
         if sparse:
             notes.append("the matrix leaves out pairs without loss")

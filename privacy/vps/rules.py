@@ -29,7 +29,7 @@ import numpy as np
 
 from agentsim.dcop.problem import Cost, Table
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.statements import CostIs, CostTable, Statement, Term
+from agentsim.runtime.statements import Chosen, CostIs, CostTable, Statement, Term
 from privacy.vps.knowledge import Belief, Mind
 
 Counted = tuple[Belief, int]
@@ -63,15 +63,36 @@ class Rule:
         """
         raise NotImplementedError
 
+    def uses(self, statement: Statement) -> bool:
+        """Tell whether it draws conclusions from statements of this form; the observer names those it does not use."""
+        return True
+
+
+def is_plain(statement: CostIs) -> bool:
+    """Tell whether it bounds a sum of least costs as they are: the only form on which the rules here conclude.
+
+    Noise, differences, variables that are at some values rather than at their best, and forbidden tuples that count
+    less than infinity (a forbidden cost would then seem to be a finite one) are none of that.
+    """
+    return (
+        statement.noise is None
+        and statement.others == "best"
+        and statement.forbidden == math.inf
+        and all(t.coefficient == 1 for t in statement.terms)
+    )
+
+
+def is_used(statement: Statement) -> bool:
+    """Tell whether the rules here draw conclusions from statements of this form, or there are none to draw."""
+    return is_plain(statement) if isinstance(statement, CostIs) else not isinstance(statement, Chosen)
+
 
 def upper(statement: CostIs) -> Cost | None:
     """Return what the terms cost at most in minimising user units; None if the statement gives no usable bound."""
-    if statement.relation == ">=" or statement.noise is not None:
+    if statement.relation == ">=" or not is_plain(statement):
         return None
     total = statement.value - statement.offset
-    if total == math.inf or any(t.coefficient != 1 for t in statement.terms):
-        return None
-    return total
+    return None if total == math.inf else total
 
 
 def floors(mind: Mind, terms: Sequence[Term]) -> tuple[Cost, Cost]:
@@ -141,6 +162,10 @@ class Paper(Rule):
             elif isinstance(statement, CostTable):
                 self._table(statement, delivery, counted)
         return counted if self.params.repeats == "all" else ()
+
+    def uses(self, statement: Statement) -> bool:
+        """Tell whether it draws conclusions from statements of this form."""
+        return is_used(statement)
 
     def _bound(self, statement: CostIs, delivery: Delivery, counted: list[Counted]) -> None:
         total = upper(statement)
@@ -232,6 +257,10 @@ class Exact(Rule):
                 self.table(statement)
         return ()
 
+    def uses(self, statement: Statement) -> bool:
+        """Tell whether it draws conclusions from statements of this form."""
+        return is_used(statement)
+
     def at_most(self, terms: Sequence[Term], total: Cost) -> None:
         """Learn that the terms cost at most `total` together."""
         mind = self.mind
@@ -310,7 +339,7 @@ class Tight(Exact):
         """Draw bounds from both sides of one delivery."""
         least: dict[int, Cost] = {}
         for s in statements:
-            if isinstance(s, CostIs) and s.relation == ">=" and s.noise is None and len(s.terms) == 1:
+            if isinstance(s, CostIs) and s.relation == ">=" and len(s.terms) == 1 and is_plain(s):
                 least[id(s.terms[0])] = s.value - s.offset
         for s in statements:
             if isinstance(s, CostIs):

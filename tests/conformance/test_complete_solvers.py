@@ -18,11 +18,7 @@ import pytest
 
 from agentsim import Problem, Result, replay, simulate
 from agentsim.runtime.agent import Agent
-from agentsim.runtime.observer import ObserverView
-from agentsim.runtime.reading import make_reader
-from agentsim.runtime.setup import prepare
-from agentsim.runtime.statements import uncovered
-from agentsim.testing import Truth, brute_force, random_problem, twin
+from agentsim.testing import brute_force, check_statements, random_problem, twin
 
 NETWORKS = ("unit", "uniform:1,10", "exponential:3", "uniform:1,5+loss:.3+duplicate:.2+reorder+reliable")
 PROBLEMS = int(os.environ.get("AGENTSIM_PROBLEMS", "2000"))
@@ -63,27 +59,6 @@ def check_optimal(result: Result, optimum: float, where: str, tolerance: float) 
         assert result.violations == 0, where
 
 
-def check_statements(result: Result, cls: type[Agent], given: Problem, name: str, options: dict[str, Any]) -> None:
-    """Every statement that any agent, or an omniscient viewer, can draw is true, and every field is accounted for."""
-    setup = prepare(given, cls, name, options)
-    final = setup.problem.indices(result.assignment) if result.assignment and not setup.copies else None
-    truth = Truth(setup, final)
-    deliveries = list(result.log)
-    for agent in (None, *setup.problem.agents):
-        view = ObserverView("all") if agent is None else ObserverView("", (agent,))
-        sees = view.sees(setup.nodes)
-        nodes = tuple(n for n, owner in setup.nodes.items() if agent in (None, owner))
-        reader = make_reader(cls, setup, nodes)
-        assert reader is not None, f"{name} has no disclosure reader"
-        for delivery in deliveries:
-            if sees is not None and not sees(delivery):
-                continue
-            statements = list(reader.read(delivery))
-            assert not uncovered(delivery, statements), (agent, delivery)
-            for statement in statements:
-                assert truth.holds(statement), (agent, delivery, statement)
-
-
 @pytest.mark.parametrize("start", range(0, PROBLEMS, CHUNK))
 @pytest.mark.parametrize("name", sorted(COMPLETE))
 def test_optimal_verified_and_truthful(name: str, start: int) -> None:
@@ -100,7 +75,7 @@ def test_optimal_verified_and_truthful(name: str, start: int) -> None:
             replayed = replay(result.log, verify=True)
             assert replayed.verified, (where, replayed.first_difference)
         if i % 8 == 1:
-            check_statements(result, cls, given, name, options)
+            check_statements(given, result, name, **options)
         if i % 10 == 2:
             other = simulate(twin(given), name, seed=i, network=network, max_messages=300_000, **options)
             check_optimal(other, -optimum, f"twin of {where}", given.tolerance)

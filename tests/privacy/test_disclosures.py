@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from agentsim import Agent, Constraint, Domain, Problem, Variable, message, replay, simulate
 from agentsim.runtime import registry
+from agentsim.runtime.mechanisms import Pure
+from agentsim.runtime.statements import Best, Chosen, CostIs, Released, Statement, Term, ValueIs
 from agentsim.testing import random_problem
 from privacy.disclosures import Disclosures
 
@@ -69,7 +71,9 @@ def test_a_view_of_one_is_that_ones_part_of_all(seed: int, solver: str) -> None:
     problem = random_problem(np.random.default_rng(seed), max_variables=5)
     options: list[Any] = [(Disclosures, {"view": "all"})]
     options += [(Disclosures, {"view": f"agent:{a}", "as": a}) for a in problem.agents]
-    result = simulate(problem, solver, observers=options, network="uniform:1,5", seed=seed)
+    fields = getattr(registry.find("solvers", solver).Params, "__dataclass_fields__", {})
+    few = {name: 8 for name in ("rounds", "iterations") if name in fields}
+    result = simulate(problem, solver, observers=options, network="uniform:1,5", seed=seed, **few)
     everything = result.findings["disclosures"]
     for agent in problem.agents:
         own = result.findings[agent]
@@ -119,6 +123,39 @@ class Mute:
 
     def read(self, delivery: Any) -> list[Any]:
         return []
+
+
+def telling(*statements: Statement) -> type[Agent]:
+    """Return a solver whose reader draws these statements from each message."""
+
+    class Telling:
+        def __init__(self, context: Any) -> None:
+            pass
+
+        def read(self, delivery: Any) -> tuple[Statement, ...]:
+            return statements
+
+    return type("Telling", (Unread,), {"reader": Telling})
+
+
+def test_choices_sums_and_releases_are_counted() -> None:
+    value = ("value",)
+    terms = Term(("x",), "local", {"x": 0, "y": 1}), Term(("y",), "local", {"y": 1}, -1.0)
+    said = [
+        Chosen("best-response", value, "z", 1, {"y": 0}, Best()),
+        ValueIs("value", value, "z", 1, "now"),
+        CostIs("gain", value, terms, "==", 2, others="some"),
+        Released("noise", value, Pure(1.0), 1.0, "z"),
+    ]
+    what = found(chain(), telling(*said), "agent:a")  # one message, y's, reaches x
+    assert what["statements"] == {"a": {"best-response": 1, "gain": 1, "noise": 1, "value": 1}}
+    assert what["subjects"] == {"a": {"b": 1, "c": 3}}  # the gain is about x and y, and x is a's own
+    assert what["values_revealed"] == {"a": 1}  # the same value twice
+    assert what["unread_fields"] == what["unanalysed"] == {}
+    what = found(chain(), telling(*said), "agent:c")
+    assert what["statements"] == {"c": {"gain": 1}}
+    assert what["subjects"] == {"c": {"a": 1, "b": 1}}
+    assert what["values_revealed"] == {"c": 0}
 
 
 class HalfRead(Unread):

@@ -106,7 +106,7 @@ def test_without_noise_and_without_choice() -> None:
 def test_people_get_a_table_with_a_sentence_for_each_number() -> None:
     result = run(*setting(25, 20, 0.1))
     assert result.exit_code == 0
-    for word in ("0.662", "0.499", "inf", "noise 1250", "paper", "edge", "4 neighbours", "best response", "Table 4"):
+    for word in ("0.662", "0.5038", "inf", "noise 1250", "paper", "edge", "4 neighbours", "best response", "Table 4"):
         assert word in result.stdout, result.stdout
 
 

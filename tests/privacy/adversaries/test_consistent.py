@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterator, Mapping
+from importlib.metadata import entry_points
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -14,19 +15,32 @@ from agentsim import (
     Constraint,
     Domain,
     Problem,
+    SolverRefusal,
     UserError,
     Variable,
     message,
     replay,
     simulate,
 )
+from agentsim.runtime.mechanisms import Pure
 from agentsim.runtime.reading import make_reader
 from agentsim.runtime.registry import find
 from agentsim.runtime.setup import prepare
-from agentsim.runtime.statements import CostIs, CostTable, Nothing, Statement, Term
+from agentsim.runtime.statements import (
+    Best,
+    Chosen,
+    CostIs,
+    CostTable,
+    Exponential,
+    Nothing,
+    Released,
+    Softmax,
+    Statement,
+    Term,
+)
 from agentsim.runtime.view import Setup
 from agentsim.testing import Truth, random_problem, twin
-from privacy.adversaries import facts
+from privacy.adversaries import sums
 from privacy.adversaries.consistent import Consistent
 from privacy.adversaries.facts import LeastCost
 from privacy.adversaries.possible import Possible, clopper_pearson
@@ -35,6 +49,7 @@ from privacy.vps.metrics import GAINS, full_loss
 from privacy.vps.prior import make_prior
 
 SOLVERS = ["adopt", "bnb-adopt", "dpop", "synchbb", "brute-force", "mb-dpop"]
+INCOMPLETE = sorted(e.name for e in entry_points(group="agentsim.solvers") if not getattr(e.load(), "complete", False))
 
 
 def found(problem: Problem, solver: Any, **options: Any) -> dict[str, Any]:
@@ -53,8 +68,11 @@ def chain(agents: tuple[str, ...] = ("a", "b", "c"), u: int = 3) -> Problem:
     return Problem.build(variables, tables)
 
 
-def tiny(rng: np.random.Generator, most: int = 400) -> Problem:
-    """Return a random problem of whole-number costs with at most so many profiles of private costs."""
+def tiny(rng: np.random.Generator, most: int = 400, forbid: float = 0.1) -> Problem:
+    """Return a random problem of whole-number costs with at most so many profiles of private costs.
+
+    Of the private costs a share of `forbid` is infinite.
+    """
     while True:
         problem = random_problem(rng, max_variables=4)
         if problem.integral:
@@ -67,7 +85,7 @@ def tiny(rng: np.random.Generator, most: int = 400) -> Problem:
         unary = None
         if profiles * u**v.size <= most:
             unary = low + rng.integers(0, u, v.size).astype(float)
-            unary[rng.random(v.size) < 0.1] = sense * math.inf
+            unary[rng.random(v.size) < forbid] = sense * math.inf
             profiles *= u**v.size
         declared = (low, low + u - 1) if rng.random() < 0.7 else None
         variables.append(dataclasses.replace(v, unary=unary, cost_range=None if unary is None else declared))
@@ -106,7 +124,7 @@ def profiles_of(setup: Setup, known: set[str], given: Any = None) -> Iterator[tu
 
 
 def heard(result: Any, solver: Any, setup: Setup, viewer: set[str]) -> list[Statement]:
-    """Return the cost statements that a viewer draws from what others sent to it, each once."""
+    """Return the statements on costs and choices that a viewer draws from what others sent to it, each once."""
     nodes = tuple(n for n, agent in setup.nodes.items() if agent in viewer)
     reader = make_reader(solver, setup, nodes)
     assert reader is not None
@@ -116,7 +134,7 @@ def heard(result: Any, solver: Any, setup: Setup, viewer: set[str]) -> list[Stat
             continue
         drawn = list(reader.read(delivery))
         if delivery.src not in nodes:
-            statements.update((repr(s), s) for s in drawn if isinstance(s, (CostIs, CostTable)))
+            statements.update((repr(s), s) for s in drawn if isinstance(s, (CostIs, CostTable, Chosen)))
     return list(statements.values())
 
 
@@ -144,10 +162,16 @@ def tally(items: Any) -> dict[Any, int]:
 
 
 def check_against_enumeration(
-    problem: Problem, solver: Any, viewers: Mapping[str, set[str]], what: dict[str, Any], result: Any, metric: str
+    problem: Problem,
+    solver: Any,
+    viewers: Mapping[str, set[str]],
+    what: dict[str, Any],
+    result: Any,
+    metric: str,
+    **params: Any,
 ) -> None:
     cls = find("solvers", solver) if isinstance(solver, str) else solver
-    setup = prepare(problem, cls, str(solver), {})
+    setup = prepare(problem, cls, str(solver), params)
     prior = make_prior(setup)
     owner = {name: problem.variables[name].agent for name in prior.scales}
     for name, viewer in viewers.items():
@@ -197,6 +221,21 @@ def test_equals_enumeration(solver: str) -> None:
         informed += sum(bits > 0 for bits in what["joint"].values())
         assert replay(result.log, observers=[(Consistent, {"metric": metric})]).findings["consistent"] == what
     assert informed >= 5
+
+
+@pytest.mark.parametrize("solver", INCOMPLETE)
+def test_equals_enumeration_of_local_search_and_sampling(solver: str) -> None:
+    """Differences of local costs, choices and what else solvers say that do not add up costs in a tree."""
+    fields = getattr(find("solvers", solver).Params, "__dataclass_fields__", {})
+    params = {k: v for k, v in {"rounds": 5, "iterations": 4, "randomness": "seed"}.items() if k in fields}
+    for seed in range(5):
+        problem = tiny(np.random.default_rng([seed, 61]), most=150)
+        try:
+            result = simulate(problem, solver, observers=[Consistent], network="uniform:1,4", seed=seed, **params)
+        except SolverRefusal:
+            continue
+        viewers = {a: {a} for a in dict.fromkeys(v.agent for v in problem.variables.values())}
+        check_against_enumeration(problem, solver, viewers, result.findings["consistent"], result, "entropy", **params)
 
 
 @pytest.mark.parametrize("solver", ["adopt", "synchbb", "dpop"])
@@ -284,6 +323,16 @@ def test_example_4_of_the_paper_as_logic() -> None:
     assert possible.bits == pytest.approx(8 - math.log2(4**4 - 3**4))
     assert possible.bits == pytest.approx(0.548789, abs=1e-6)
     assert (possible.left, possible.in_all) == (4**4 - 3**4, 4**4)
+
+
+def test_a_fact_put_off_bounds_no_cost_that_is_not_in_it() -> None:
+    """Either the level of cell 0 is at most 1 or that of cell 1 is 0; where a value is forbidden there is no cell."""
+    cells = Cells(("x", "y", "z"), (0, 0, 0), (4,) * 3, None, {"x": (0,), "y": (1,), "z": (2,)})
+    some = LeastCost(np.array([1, 2]), np.array([[-1, 0], [-1, 1]]))
+    possible = Possible(cells, 4)
+    assert not possible.learn([(1.0, some)], -math.inf, 2)
+    assert not possible.exact
+    assert all((possible.posterior(cell) == 0.25).all() for cell in range(3))
 
 
 def test_nobody_private_and_nobody_else() -> None:
@@ -376,6 +425,144 @@ def test_sums_of_several_terms_equal_enumeration() -> None:
             assert what["joint"][viewer] == pytest.approx(math.log2(count / len(left)), abs=1e-9)
 
 
+def random_claim(rng: np.random.Generator, setup: Setup) -> Statement:
+    """Return a true statement of a kind that local search and sampling make."""
+    truth, names = Truth(setup), list(setup.problem.variables)
+    sizes = setup.domain_sizes
+    forbidden = (math.inf, 1, 4, 1e6)[int(rng.integers(4))]
+
+    def context(without: str = "") -> dict[str, int]:
+        return {n: int(rng.integers(sizes[n])) for n in names if n != without and rng.random() < 0.6}
+
+    while True:
+        if rng.random() < 0.4:
+            variable = str(rng.choice(names))
+            law = Best() if rng.random() < 0.5 else Best("any")
+            value = int(rng.integers(sizes[variable]))
+            said: Statement = Chosen("chosen", ("value",), variable, value, context(variable), law, forbidden)
+        else:
+            terms = []
+            for _ in range(int(rng.integers(1, 4))):
+                parties = tuple(str(n) for n in rng.choice(names, int(rng.integers(1, 3)) % len(names) + 1, False))
+                rest: Any = ("local", "local", "none", "subtree")[int(rng.integers(4))]
+                terms.append(Term(parties, rest, context(), float(rng.choice([-1, 1, 1, 2, 0.5, 1 / 3]))))
+            if rng.random() < 0.5:  # the same under another value, as local search has it
+                changed = {**terms[0].context, terms[0].parties[0]: int(rng.integers(sizes[terms[0].parties[0]]))}
+                terms = [terms[0], dataclasses.replace(terms[0], context=changed, coefficient=-terms[0].coefficient)]
+            others: Any = "some" if rng.random() < 0.5 else "best"
+            if others == "some":
+                values = truth._possible_sums(terms, forbidden)
+                value = float(rng.choice(values))
+            else:
+                value = sum(t.coefficient * truth._cost(t.parties, t.rest, t.context, forbidden) for t in terms)
+            relation: Any = ("<=", "==", ">=")[int(rng.integers(3))]
+            value += {"<=": 0.5, "==": 0, ">=": -0.5}[relation] * int(rng.integers(2))
+            if not math.isfinite(value):
+                continue
+            said = CostIs("sum", ("value",), tuple(terms), relation, value, 0, None, others, forbidden)
+        if truth.holds(said):
+            return said
+
+
+def test_claims_of_every_kind_equal_enumeration() -> None:
+    """One statement by itself, and several together: no more and no fewer profiles are left than fit them."""
+    informed: dict[str, int] = {}
+    for seed in range(100):
+        rng = np.random.default_rng([seed, 41])
+        problem = tiny(rng, most=81, forbid=(0.1, 0.5)[seed % 2])
+        setup = prepare(problem, Told, "told", {})
+        said = [random_claim(rng, setup) for _ in range(1 if seed % 3 else 4)]
+        solver = telling(*said)
+        result = simulate(problem, solver, observers=[Consistent])
+        what = result.findings["consistent"]
+        viewers = {a: {a} for a in dict.fromkeys(v.agent for v in problem.variables.values())}
+        check_against_enumeration(problem, solver, viewers, what, result, "entropy")
+        assert what["ignored"] == {}
+        if max(what["joint"].values()) > 0:
+            for s in said:
+                kind = type(s).__name__ + str(getattr(s, "others", ""))
+                informed[kind] = informed.get(kind, 0) + 1
+    assert min(informed[kind] for kind in ("Chosen", "CostIssome", "CostIsbest")) >= 12
+
+
+def test_a_local_cost_by_hand() -> None:
+    """Costs of y between 1 and 3, actually 2 and 1. With x = 0 and z = 0 it costs 4 more to be 0."""
+    one = Term(("y",), "local", {"x": 0, "y": 0, "z": 0}), Term(("y",), "local", {"x": 0, "y": 1, "z": 0}, -1.0)
+    gain = CostIs("gain", (), one, "==", 5)
+    what = found(chain(), telling(gain), view="agent:a")
+    assert what["left"] == {"a": 2}  # y's costs differ by 1: (2, 1) or (3, 2)
+    assert what["joint"]["a"] == pytest.approx(math.log2(9 / 2))
+    # z's value is not told: 4 more, or as much with z = 1.
+    one = Term(("y",), "local", {"x": 0, "y": 0}), Term(("y",), "local", {"x": 0, "y": 1}, -1.0)
+    some = CostIs("gain", (), one, "==", 1, others="some")
+    assert found(chain(), telling(some), view="agent:a")["left"] == {"a": 2}
+    # Under either value of z: as costly or 4 more; 4 more than costs that differ by at most 2.
+    assert found(chain(), telling(dataclasses.replace(some, relation=">=")), view="agent:a")["joint"] == {"a": 0.0}
+    best = dataclasses.replace(some, others="best", value=1 + 0 - 0)
+    assert found(chain(), telling(best), view="agent:a")["left"] == {"a": 2}
+
+
+def test_some_values_may_be_forbidden_ones() -> None:
+    """With x at 1 y must not be 0, and its cost then exceeds everything: that says nothing of y's private costs."""
+    d = Domain("d", (0, 1))
+    y = Variable("y", d, unary=[1, 1], cost_range=(1, 3))
+    problem = Problem.build([Variable("x", d), y], [Constraint("c", ("x", "y"), [[0, 0], [math.inf, 0]])])
+    for relation, coefficient in ((">=", 1.0), ("<=", -1.0)):
+        for context, left in (({"y": 0}, None), ({"x": 0, "y": 0}, 2)):
+            terms = (Term(("y",), "local", context, coefficient),)
+            said = CostIs("some", (), terms, relation, coefficient * 2, others="some")  # true of some x, if any
+            what = found(problem, telling(said), view="agent:x")
+            assert what["left"]["x"] == (1 if left is None else left)
+            assert (what["joint"]["x"] > 0) == (left is not None)
+
+
+def test_a_choice_by_hand() -> None:
+    """y may be 0 at the same price as 1 where x and z differ; else the private costs must make up for 4."""
+    told = {"x": 0, "z": 1}
+    for law, left in ((Best(), {0: 6, 1: 3}), (Best("any"), {0: 6, 1: 6})):
+        what = {v: found(chain(), telling(Chosen("c", (), "y", v, told, law)), view="agent:a") for v in (0, 1)}
+        assert what[1]["left"]["a"] == left[1]
+        assert what[0]["left"]["a"] == left[0]
+    alike = found(chain(), telling(Chosen("c", (), "y", 0, {"x": 0, "z": 0}, Best())), view="agent:c")
+    assert alike["contradicted"] == ["c"]  # it would cost 4 more, and private costs differ by 2 at most
+    for law in (Softmax(None, 0.0, True), Exponential(1.0)):
+        what = found(chain(), telling(Chosen("c", (), "y", 0, told, law), Released("r", (), Pure(1), 1, "y")))
+        assert set(what["joint"].values()) == {0.0}
+        assert what["ignored"] == {}
+
+
+def test_choices_that_have_to_wait_are_sampled() -> None:
+    said = [Chosen("c", (), f"x{i}", v, {}, Best()) for i, v in ((2, 0), (3, 1))]
+    gain = (Term(("x2",), "local", {"x1": 0, "x2": 0}), Term(("x3",), "local", {"x1": 0, "x3": 0}, -1.0))
+    problem = wide(4)
+    truth = Truth(prepare(problem, Told, "told", {}))
+    said += [CostIs("g", (), gain, "<=", float(truth._possible_sums(gain, math.inf)[0]), others="some")]
+    said = [s for s in said if truth.holds(s)]
+    exact = found(problem, telling(*said), view="agent:x4")
+    assert exact["joint"]["x4"] > 0
+    sampled = found(problem, telling(*said), view="agent:x4", limit=4, samples=20_000)
+    assert sampled["method"] == {"x4": "monte carlo"}
+    low, high = sampled["interval"]["x4"]
+    assert low <= exact["joint"]["x4"] <= high
+
+
+def test_where_only_constraints_cost_nothing_is_lost_and_it_is_said() -> None:
+    d = Domain("colours", (0, 1, 2))
+    edges = [Constraint(f"e{i}", (f"v{i}", f"v{(i + 1) % 3}"), np.eye(3, dtype=int)) for i in range(3)]
+    bare = Problem.build([Variable(f"v{i}", d) for i in range(3)], edges)
+    gain = Term(("v1",), "local", {"v1": 0}), Term(("v1",), "local", {"v1": 1}, -1.0)
+    what = found(
+        bare, telling(CostIs("g", (), gain, "==", 1, others="some"), Chosen("c", (), "v1", 1, {}, Best("any")))
+    )
+    assert what["joint"] == {"v0": 0.0, "v1": 0.0, "v2": 0.0}
+    assert what["loss"] == {"v0": None, "v1": None, "v2": None}
+    assert any("nothing to lose" in note for note in what["notes"])
+    likes = [dataclasses.replace(v, unary=np.array([1, 1, 1]), cost_range=(0, 1)) for v in bare.variables.values()]
+    what = found(Problem.build(likes, edges), telling(Chosen("c", (), "v1", 2, {"v0": 1}, Best())), view="agent:v0")
+    # With v2 on 0, v1's costs a, b, c for 0, 1, 2 must be such that a + 1 > c and b + 1 > c: c = 0, or all of them 1.
+    assert (what["left"], what["profiles"]) == ({"v0": 5}, {"v0": 8})
+
+
 def test_what_is_not_used_is_counted_and_sound(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = CostIs("noisy", (), (term("x", {"x": 0}),), "==", 1, noise="laplace")
     unnamed = CostIs("unnamed", (), (term("x", {"x": 0}, rest="unknown"),), "==", 1)
@@ -383,12 +570,31 @@ def test_what_is_not_used_is_counted_and_sound(monkeypatch: pytest.MonkeyPatch) 
     what = found(chain(), telling(noisy, unnamed, endless, Nothing("greeting", ("value",))), view="agent:b")
     assert what["joint"] == {"b": 0.0}
     assert what["ignored"] == {"b": 4}  # two of two neighbours
-    for constant in ("MAX_ROWS", "MAX_CELLS"):
-        with monkeypatch.context() as patch:
-            patch.setattr(facts, constant, 1)
-            what = found(chain(), telling(CostIs("own", (), (term("z", {}),), "==", 2)), view="agent:b")
-        assert what["joint"] == {"b": 0.0}
-        assert what["ignored"] == {"b": 2}
+    large = [
+        CostIs("own", (), (term("z", {}),), "==", 2),
+        CostIs("some", (), (term("z", {}, rest="local"),), "==", 2, others="some"),
+        Chosen("best", (), "z", 1, {}, Best()),
+    ]
+    for said, constants in zip(large, (("MAX_ROWS", "MAX_CELLS"), *[("MAX_ROWS", "MAX_SOME")] * 2), strict=True):
+        assert found(chain(), telling(said), view="agent:b")["joint"]["b"] > 0
+        for constant in constants:
+            with monkeypatch.context() as patch:
+                patch.setattr(sums, constant, 1)
+                what = found(chain(), telling(said), view="agent:b")
+            assert what["joint"] == {"b": 0.0}
+            assert what["ignored"] == {"b": 2}
+
+
+def test_forbidden_tuples_may_count_whole_numbers_only() -> None:
+    d = Domain("d", (0, 1))
+    x = Variable("x", d, unary=[1, math.inf], cost_range=(1, 3))
+    problem = Problem.build([x, Variable("y", d)], [Constraint("c", ("x", "y"), np.eye(2, dtype=int))])
+    for forbidden, ignored in ((7, {}), (7.5, {"y": 1}), (2.0**51, {"y": 1})):
+        gap = (term("x", {"x": 0, "y": 0}, rest="local"), term("x", {"x": 1, "y": 0}, -1.0, rest="local"))
+        said = CostIs("gain", (), gap, "==", 2 - forbidden, others="some", forbidden=forbidden)
+        what = found(problem, telling(said), view="agent:y")
+        assert what["ignored"] == ignored
+        assert what["joint"]["y"] == pytest.approx(math.log2(3) if forbidden == 7 else 0)
 
 
 def test_what_cannot_all_be_true_is_called_contradicted() -> None:

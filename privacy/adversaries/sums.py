@@ -1,0 +1,256 @@
+"""What statements mean: sums of costs as functions of the unknown private costs.
+
+A viewer is taken to know every cost function but the others' private costs, and of these which values are forbidden.
+So the cost of a partial assignment is a known number plus the private costs of those values that it gives to
+variables whose costs are unknown. Costs are in solver's units throughout, as in the statements themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agentsim.dcop.problem import Cost
+from agentsim.dcop.tables import NamedTable, join, project_min, restrict
+from agentsim.runtime.statements import Best, Chosen, Rest, Term
+from agentsim.runtime.view import Setup
+from privacy.adversaries.facts import Either, LeastCost, Way
+from privacy.adversaries.profiles import Cells
+from privacy.vps.prior import Prior
+
+MAX_CELLS: Final = 2_000_000
+"""Most combinations of values that a cost is worked out for, forbidden ones among them."""
+
+MAX_ROWS: Final = 5_000
+"""Most combinations of values that are left of them, or different costs that they have."""
+
+MAX_SOME: Final = 50_000
+"""Most combinations of values of the variables that have some values, nobody knows which."""
+
+MAX_FORBIDDEN: Final = 2.0**50
+"""Most that a forbidden tuple may count: sums of such numbers are exact."""
+
+
+class Unusable(Exception):
+    """A statement speaks of more than is worked out here."""
+
+
+class Sums:
+    """What the costs that statements speak of are, as functions of the unknown private costs.
+
+    Args:
+        setup: the run's setup.
+        prior: the public ranges.
+        cells: the unknown costs.
+    """
+
+    def __init__(self, setup: Setup, prior: Prior, cells: Cells) -> None:
+        self._setup, self._cells = setup, cells
+        self._sizes = setup.domain_sizes
+        self._least = {name: prior.scales[name].low + setup.unary_offsets.get(name, 0) for name in cells.at}
+        self._functions: dict[object, tuple[list[NamedTable], list[str], frozenset[str]]] = {}
+        self._made: dict[object, LeastCost | None] = {}
+        self._choices: dict[object, Either | None] = {}
+
+    def least(self, term: Term, forbidden: Cost = math.inf) -> LeastCost | None:
+        """Return a term's cost, all variables that it leaves open at their best; None if it is infinite in any case.
+
+        Args:
+            term: its coefficient aside.
+            forbidden: what a forbidden tuple counts.
+
+        Raises:
+            Unusable: it is a minimum over too many combinations of values, or speaks of what is not told.
+        """
+        tables, unknown, scope = self._evaluated(term.parties, term.rest, forbidden)
+        fixed = {name: value for name, value in term.context.items() if name in scope}
+        key = (term.parties, term.rest, forbidden, tuple(sorted(fixed.items())))
+        if key not in self._made:
+            self._made[key] = self._make([restrict(table, fixed) for table in tables], unknown, fixed)
+        return self._made[key]
+
+    def some(self, terms: Sequence[Term], low: float, high: float, forbidden: Cost) -> Either | None:
+        """Return that the sum of the terms lies in [low, high] for some values of all variables left open.
+
+        Returns:
+            None if it does whatever the private costs are.
+
+        Raises:
+            Unusable: there are too many such values, or a term speaks of what is not told.
+        """
+        tables: list[NamedTable] = []
+        told: dict[int, float] = {}  # coefficients by cell
+        floor = 0.0
+        varied: dict[str, float] = {}  # coefficients of unknown costs whose variables are left open
+        with np.errstate(invalid="ignore"):  # infinity minus infinity, which lies in no interval
+            for term in terms:
+                own, unknown, _ = self._evaluated(term.parties, term.rest, forbidden)
+                for table in own:
+                    axes, costs = restrict(table, term.context)
+                    tables.append((axes, term.coefficient * costs))
+                for name in unknown:
+                    if name in term.context:
+                        floor += self._count(told, name, term.context[name], term.coefficient)
+                    else:
+                        varied[name] = varied.get(name, 0.0) + term.coefficient
+            inner = dict.fromkeys(name for axes, _ in tables for name in axes if name not in varied)
+            self._guard((*varied, *inner), MAX_SOME)
+            costs = join(tables, (*varied, *inner), self._sizes)
+        ways, rows = [], 0
+        for where in product(*(range(self._sizes[name]) for name in varied)):
+            coefficients, base = dict(told), floor
+            for (name, coefficient), value in zip(varied.items(), where, strict=True):
+                base += self._count(coefficients, name, value, coefficient)
+            totals = np.unique(costs[where]) + base
+            if (high == math.inf and math.inf in totals) or (low == -math.inf and -math.inf in totals):
+                return None
+            totals = totals[np.isfinite(totals)]
+            rows += len(totals)
+            if rows > MAX_ROWS:
+                raise Unusable(f"more than {MAX_ROWS} sums of costs")
+            cells = sorted(cell for cell, coefficient in coefficients.items() if coefficient)
+            row = np.array([coefficients[cell] for cell in cells])
+            ends = [(1.0, -low)] * (low > -math.inf) + [(-1.0, high)] * (high < math.inf)
+            ways.append(
+                Way(
+                    np.array(cells, np.intp),
+                    np.array([sign * row for sign, _ in ends]),
+                    np.stack([sign * totals + end for sign, end in ends], axis=1),
+                )
+            )
+        return Either(tuple(ways))
+
+    def chosen(self, choice: Chosen) -> Either | None:
+        """Return that a value was the best, for some values of the neighbours that are not told.
+
+        Returns:
+            None if it may have been whatever the private costs are.
+
+        Raises:
+            Unusable: there are too many such values.
+        """
+        assert isinstance(choice.law, Best)
+        x, forbidden = choice.variable, choice.forbidden
+        tables, _, scope = self._evaluated((x,), "local", forbidden)
+        fixed = {name: value for name, value in choice.context.items() if name in scope and name != x}
+        key = (x, choice.value, choice.law, forbidden, tuple(sorted(fixed.items())))
+        if key not in self._choices:
+            tables = [restrict(table, fixed) for table in tables]
+            others = dict.fromkeys(name for axes, _ in tables for name in axes if name != x)
+            self._guard(others, MAX_SOME)
+            costs = np.unique(join(tables, (*others, x), self._sizes).reshape(-1, self._sizes[x]), axis=0)
+            if len(costs) > MAX_ROWS:
+                raise Unusable(f"a choice under more than {MAX_ROWS} different costs")
+            self._choices[key] = self._best(choice, choice.law, costs.astype(np.float64))
+        return self._choices[key]
+
+    def _best(self, choice: Chosen, law: Best, costs: NDArray[np.float64]) -> Either | None:
+        """Return that in some row of `costs`, with the private costs added, one value is the best."""
+        x, own, d = choice.variable, choice.value, costs.shape[1]
+        cells = [cell for cell in self._cells.at.get(x, ()) if cell >= 0]
+        levels = np.zeros((d, len(cells)))  # value by cell
+        for column, cell in enumerate(cells):
+            levels[self._cells.value[cell], column] = 1
+            costs[:, self._cells.value[cell]] += self._least[x]
+        least = choice.forbidden
+        if least == math.inf and np.isinf(costs).all(axis=1).any():
+            return None
+        ways = []
+        if least < math.inf:
+            ways.append(Way(np.array(cells, np.intp), levels, _undominated(costs - least)))
+        allowed = costs[np.isfinite(costs[:, own])]
+        if len(allowed):
+            others = [value for value in range(d) if value != own]
+            apart = allowed[:, others] - allowed[:, own, None]
+            if law.ties == "lowest":
+                apart[:, :own] -= 1  # in whole numbers: at least 1 more
+            ways.append(Way(np.array(cells, np.intp), levels[others] - levels[own], _undominated(apart)))
+        return Either(tuple(ways))
+
+    def _count(self, coefficients: dict[int, float], name: str, value: int, coefficient: float) -> float:
+        """Count the private cost of one value; return the least that is added by it, 0 where it is forbidden."""
+        cell = self._cells.at[name][value]
+        if cell < 0:
+            return 0.0
+        coefficients[cell] = coefficients.get(cell, 0.0) + coefficient
+        return coefficient * self._least[name]
+
+    def _evaluated(
+        self, parties: tuple[str, ...], rest: Rest, forbidden: Cost
+    ) -> tuple[list[NamedTable], list[str], frozenset[str]]:
+        """Return the known cost functions that are meant, the variables of the unknown ones, and the scope of all."""
+        found = self._functions.get((parties, rest, forbidden))
+        if found is None:
+            setup, nodes = self._setup, dict.fromkeys(parties)
+            if rest == "unknown" or (rest == "subtree" and setup.tree is None):
+                raise Unusable("it is not told whose costs are meant")
+            if rest == "subtree":
+                assert setup.tree is not None
+                nodes.update(dict.fromkeys(n for party in parties for n in setup.tree.subtree(party)))
+            tables: list[NamedTable] = []
+            unknown = [node for node in nodes if node in self._cells.at]
+            for node in nodes:
+                unary = setup.unary_table(node)
+                if node in self._cells.at:  # all that is known is which values are forbidden
+                    unary = np.where(np.isfinite(unary), 0.0, np.inf)
+                tables.append(((node,), unary))
+            for at, constraints in setup.evaluated_at.items():
+                tables += [
+                    (c.scope, c.table)
+                    for c in constraints
+                    if (not nodes.keys().isdisjoint(c.scope) if rest == "local" else at in nodes)
+                ]
+            if forbidden < math.inf and any(np.isinf(table).any() for _, table in tables):
+                if not (float(forbidden).is_integer() and abs(forbidden) <= MAX_FORBIDDEN):
+                    raise Unusable(f"forbidden tuples count {forbidden}")
+                tables = [(axes, np.where(np.isinf(table), forbidden, table)) for axes, table in tables]
+            found = tables, unknown, frozenset(name for axes, _ in tables for name in axes)
+            self._functions[parties, rest, forbidden] = found
+        return found
+
+    def _make(self, tables: list[NamedTable], unknown: Sequence[str], fixed: Mapping[str, int]) -> LeastCost | None:
+        for name in dict.fromkeys(name for axes, _ in tables for name in axes):
+            if name not in unknown:
+                tables = self._without(tables, name)
+        axes = [name for name in unknown if name not in fixed]
+        self._guard(axes, MAX_CELLS)
+        costs = join(tables, axes, self._sizes)
+        finite = np.isfinite(costs)
+        rows = np.argwhere(finite)
+        if len(rows) > MAX_ROWS:
+            raise Unusable(f"a least cost over {len(rows)} combinations of values")
+        if not len(rows):
+            return None
+        base = costs[finite].astype(np.int64)
+        cells = np.empty((len(rows), len(unknown)), np.intp)
+        for k, name in enumerate(unknown):
+            at = np.array(self._cells.at[name])
+            cells[:, k] = at[fixed[name]] if name in fixed else at[rows[:, axes.index(name)]]
+            base[cells[:, k] >= 0] += int(self._least[name])
+        return LeastCost(base, cells)
+
+    def _without(self, tables: list[NamedTable], name: str) -> list[NamedTable]:
+        """Minimise over a variable that is open and whose private cost is known."""
+        with_name = [table for table in tables if name in table[0]]
+        axes = tuple(dict.fromkeys(a for own, _ in with_name for a in own if a != name))
+        self._guard((name, *axes), MAX_CELLS)
+        best = (axes, project_min(with_name, name, axes, self._sizes))
+        return [table for table in tables if name not in table[0]] + [best]
+
+    def _guard(self, axes: Iterable[str], most: int) -> None:
+        if math.prod(self._sizes[name] for name in axes) > most:
+            raise Unusable(f"a cost over more than {most} combinations of values")
+
+
+def _undominated(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rows of which no other one is at least as great everywhere. Shape (m, q) before, fewer after."""
+    kept = np.empty((0, rows.shape[1]))
+    for row in rows[np.argsort(-rows.sum(axis=1), kind="stable")]:  # none is dominated by one of a smaller sum
+        if not (kept >= row).all(axis=1).any():
+            kept = np.vstack((kept, row))
+    return kept
