@@ -16,17 +16,17 @@ agent   (default) all tables that one agent uses. The k values of least cost are
 edge    one table. Scores s add up how bad each value is by each table, from 0 to 1: whether its cost reaches .4 of the
         table's range, or, where b is large, a ramp from .15 to .65 of it. Permute and flip with b = epsilon / 2, since
         one table can move all scores by 1 either way. From epsilon 4 on ranks as above are better.
-entry   one entry of one table. As edge with b = epsilon: one entry moves one score. From epsilon 3 on it is better to
-        publish tables once with noise in every entry, and to search by these alone, see below.
+entry   one entry of one table. As edge with b = epsilon: one entry moves one score. From epsilon 2.7 on it is better
+        to publish tables once with noise in every entry, and to search by these alone, see below.
 
-Noisy tables (unit=entry, epsilon >= 3, rounds > 0). Each table's reader sorts its entries into k classes of the range,
-puts each through k-ary randomised response and sends what comes of it to the others of the scope. What follows uses the
-noisy tables alone, so it costs nothing: in each round everybody chooses in turn by a Gibbs distribution that cools down.
+Noisy tables (unit=entry, epsilon >= 2.7, rounds > 0). Each table's reader sorts its entries into k classes of the
+range, puts each through k-ary randomised response and sends the others of the scope what comes of it. The rest uses the
+noisy tables alone, so it costs nothing: in each round everybody chooses in turn by a Gibbs distribution, ever colder.
 
     message                               from -> to                       when
     TABLE(number, name, classes, step)    reader -> others of the scope    at the start
-    VALUE(value, t)                       to each neighbour                earlier ones' values of round t and later ones'
-                                                                           of round t - 1 have come
+    VALUE(value, t)                       to each neighbour                earlier ones have told theirs of round t,
+                                                                           later ones theirs of round t - 1
 
 With delta > 0, eps0 is the greatest that (epsilon, delta) allows; and the exponential mechanism, of which more than
 epsilon is then known in closed form, takes the place of permute and flip where that is worth it.
@@ -108,7 +108,7 @@ RANKS_FROM: Final = 4.0
 RAMP_FROM: Final = 1.2
 """Exponent b from which on a ramp serves better than a threshold (measured)."""
 
-KINDS: Final = ((7.0, 10), (3.5, 5), (3.0, 3))
+KINDS: Final = ((7.0, 10), (3.5, 5), (2.7, 3))
 """Classes of entries in noisy tables, from which epsilon on (measured); below the last, scores serve better."""
 
 HOT, COLD = 2 / 3, 1 / 30
@@ -125,7 +125,7 @@ class Value(NamedTuple):
 
 @message("TABLE")
 class Table(NamedTuple):
-    """A cost function of the sender's with noise: the class of each entry, and what a class costs more than the last."""
+    """A cost function of the sender's with noise: the class of each entry, and by how much costs grow with it."""
 
     number: int
     name: str
@@ -147,7 +147,7 @@ class OnceParams(OrderParams):
             are clipped to it. None: the declared range, and where there is none that of the table. For an entry, and
             for an entry alone, the latter is not accounted for.
         high: see `low`.
-        rounds: of the search by noisy tables; 0: an entry is protected as below epsilon 3.
+        rounds: of the search by noisy tables; 0: an entry is protected as below epsilon 2.7.
     """
 
     order: str | None = "smallest-last"

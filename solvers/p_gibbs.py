@@ -193,6 +193,7 @@ class PGibbs(SdGibbs):
         """Return the paper's epsilon, or the hardened variant's budget, for each agent's own mechanism once."""
         params: PGibbsParams = setup.params
         outside: list[str] = []
+        notes: list[str] = []
         if params.variant == "hardened":
             problem = setup.problem
             undeclared = sum(c.cost_range is None for c in problem.constraints.values())
@@ -200,8 +201,10 @@ class PGibbs(SdGibbs):
             if params.range is None and undeclared:
                 outside.append(f"ranges of {undeclared} cost functions, taken from their tables: give range=LO..HI")
             if params.randomness == "seed":
-                outside.append("draws follow from the run's seed: randomness=crypto where it counts")
-        return Claim(params.claimed_epsilon, params.delta, "own", tuple(outside))
+                notes.append("draws follow from the run's seed: randomness=crypto where it counts")
+        else:
+            notes.append(f"variant {params.variant}: for study, not for use")
+        return Claim(params.claimed_epsilon, params.delta, "own", tuple(outside), tuple(notes))
 
     async def run(self) -> None:
         """Run Procedures 1 to 5, or one accounted sweep."""

@@ -203,12 +203,14 @@ class Claim:
         delta: its failure probability.
         unit: what it protects: "own" (one agent's own mechanism, once), "edge", "agent" or "entry".
         outside: what is left out of it, in sentences.
+        notes: what else whoever relies on it should know.
     """
 
     epsilon: float
     delta: float
     unit: Unit
     outside: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def moments_epsilon(

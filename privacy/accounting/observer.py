@@ -162,7 +162,7 @@ class Accounting(Observer):
         self._uses.setdefault((released.about, released.tables), Counter())[event] += times
 
     def findings(self) -> dict[str, Any]:
-        """Return what is claimed and what holds: epsilon by unit, what is outside, and how much was used."""
+        """Return what is claimed and what holds: epsilon by unit, what is outside, notes, and how much was used."""
         claim = self._claim
         if self._read is not None:
             outside = [f"{words} ({'once' if n == 1 else f'{n} times'})" for words, n in self._outside.items()]
@@ -178,6 +178,7 @@ class Accounting(Observer):
             "unit": None if claim is None else claim.unit,
             "holds": dict.fromkeys(("own", "edge", "agent"), math.inf) if outside else self._holds(),
             "outside": [*outside, *(() if claim is None else claim.outside)],
+            "notes": [] if claim is None else list(claim.notes),
             "uses": {"nodes": len({node for node, _ in self._uses}), **dict(sorted(mechanisms.items()))},
             "accountant": self._accountants(),
         }

@@ -127,7 +127,7 @@ class _Viewer:
     def _learn(self, claim: CostIs | Chosen) -> bool:
         if isinstance(claim, Chosen):
             best = self._sums.chosen(claim)
-            return best is not None and self.possible.learn_either(best)
+            return best is not None and self.possible.learn_some(best)
         terms, relation, value = claim.terms, claim.relation, claim.value
         if not math.isfinite(value):
             return False  # what is infinite does not depend on finite private costs
@@ -136,7 +136,7 @@ class _Viewer:
         high = value + slack if relation in ("<=", "==") else math.inf
         if claim.others == "some":
             some = self._sums.some(terms, low, high, claim.forbidden)
-            return some is not None and self.possible.learn_either(some)
+            return some is not None and self.possible.learn_some(some)
         sums = []
         for term in terms:
             least = self._sums.least(term, claim.forbidden)

@@ -6,13 +6,13 @@ of the variables whose private costs are not known; everything else is a number 
 that a sum of least costs lies in an interval.
 
 Others say that the variables left open have *some* values under which something holds: a sum of costs lies in an
-interval, or one value costs no more than any other. `Either` is the one or the other of several sets of inequalities.
+interval (`Some`), or one value costs no more than any other (`Either`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -56,28 +56,54 @@ class LeastCost:
             profiles: levels, shape (n, number of columns).
             column: column by cell.
         """
-        m, k = self.cells.shape
-        used, places = np.unique(np.where(self.cells < 0, -1, column[self.cells]), return_inverse=True)
-        path, known = places.reshape(m, k), used >= 0
-        highest = int(np.abs(self.base).max()) + k * int(profiles.max(initial=0))
+        highest = int(np.abs(self.base).max()) + self.cells.shape[1] * int(profiles.max(initial=0))
         kind = np.int32 if highest < 2**31 else np.int64  # half the memory to go through
         least = np.empty(len(profiles), np.int64)
-        for start in range(0, len(profiles), BLOCK):
-            chosen = profiles[start : start + BLOCK, used[known]]
-            block = np.zeros((len(used), len(chosen)), kind)
-            block[known] = chosen.T
-            # Rows come in lexicographic order: what two in a row have in common in front is added up once.
-            sums = [np.zeros(block.shape[1], kind)] * (k + 1)
-            best, total = np.full(block.shape[1], np.iinfo(kind).max, kind), np.empty(block.shape[1], kind)
-            for j in range(m):
-                same = 0
-                while j and same < k and path[j, same] == path[j - 1, same]:
-                    same += 1
-                for depth in range(same, k):
-                    sums[depth + 1] = sums[depth] + block[path[j, depth]]
-                np.minimum(best, np.add(sums[k], kind(self.base[j]), out=total), out=best)
-            least[start : start + BLOCK] = best
+        for where, sums in _sums_by_row(profiles, column, self.cells, (1,) * self.cells.shape[1], kind):
+            best, total = np.full(len(least[where]), np.iinfo(kind).max, kind), np.empty(len(least[where]), kind)
+            for base, levels in zip(self.base, sums, strict=True):
+                np.minimum(best, np.add(levels, kind(base), out=total), out=best)
+            least[where] = best
         return least
+
+
+def _sums_by_row(
+    profiles: Levels, column: NDArray[np.intp], cells: NDArray[np.intp], weights: Sequence[float], kind: type[Any]
+) -> Iterator[tuple[slice, Iterator[NDArray[Any]]]]:
+    """Yield blocks of profiles, each with an iterator over rows of `cells`: the weighted sum of a row's levels.
+
+    Args:
+        profiles: levels, shape (n, number of columns).
+        column: column by cell.
+        cells: shape (m, k), -1 where a value has none. Lexicographic order of rows is fastest.
+        weights: length k.
+        kind: type of the sums, which are not to be changed.
+    """
+    used, places = np.unique(np.where(cells < 0, -1, column[cells]), return_inverse=True)
+    path: list[list[int]] = places.reshape(cells.shape).tolist()
+    known = used >= 0
+    for start in range(0, len(profiles), BLOCK):
+        where = slice(start, start + BLOCK)
+        chosen = profiles[where, used[known]]
+        block = np.zeros((len(used), len(chosen)), kind)
+        block[known] = chosen.T
+        yield where, _along(block, path, weights)
+
+
+def _along(block: NDArray[Any], path: list[list[int]], weights: Sequence[float]) -> Iterator[NDArray[Any]]:
+    """Yield the weighted sum of a block's rows along each path; what two in a row share in front is added up once."""
+    k = len(weights)
+    sums = [np.zeros(block.shape[1], block.dtype)] * (k + 1)
+    before: list[int] = []
+    for step in path:
+        same = 0
+        while before and same < k and step[same] == before[same]:
+            same += 1
+        for depth in range(same, k):
+            levels = block[step[depth]]
+            sums[depth + 1] = sums[depth] + (levels if weights[depth] == 1 else weights[depth] * levels)
+        yield sums[k]
+        before = step
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,10 +115,15 @@ class Fact:
     high: float
 
     @property
-    def cells(self) -> NDArray[np.intp]:
+    def involved(self) -> NDArray[np.intp]:
         """The cells that it speaks of, in ascending order."""
         cells = np.unique(np.concatenate([term.cells.ravel() for _, term in self.terms]))
         return cells[cells >= 0]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows: what it takes to look at a profile."""
+        return sum(len(term.base) for _, term in self.terms)
 
     def holds(self, profiles: Levels, column: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell for each profile whether it is true; arguments as for `LeastCost.under`."""
@@ -123,6 +154,66 @@ class Fact:
         least = term.rows_at(low)
         rows = least <= self.high if self.high < math.inf else least < self.low
         return self if rows.all() else replace(self, terms=((1.0, LeastCost(term.base[rows], term.cells[rows])),))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Some:
+    """In at least one row, what is added up lies in [low, high].
+
+    Args:
+        base: shape (m,).
+        cells: shape (m, k), the cells whose levels are added to it, -1 where a value has none; k may be 0.
+        weights: of the levels, shape (k,).
+        low: least that the sum of some row is.
+        high: greatest that it is.
+    """
+
+    base: NDArray[np.float64]
+    cells: NDArray[np.intp]
+    weights: NDArray[np.float64]
+    low: float
+    high: float
+
+    @property
+    def key(self) -> Hashable:
+        """What tells it from others."""
+        return self.base.tobytes(), self.cells.tobytes(), self.weights.tobytes(), self.low, self.high
+
+    @property
+    def involved(self) -> NDArray[np.intp]:
+        """The cells that it speaks of, in ascending order."""
+        cells = np.unique(self.cells)
+        return cells[cells >= 0]
+
+    @property
+    def rows(self) -> int:
+        """Number of rows: what it takes to look at a profile."""
+        return len(self.base)
+
+    def holds(self, profiles: Levels, column: NDArray[np.intp]) -> NDArray[np.bool_]:
+        """Tell for each profile whether it is true; arguments as for `LeastCost.under`."""
+        true = np.zeros(len(profiles), bool)
+        for where, sums in _sums_by_row(profiles, column, self.cells, self.weights.tolist(), np.float64):
+            found = true[where]
+            for base, levels in zip(self.base.tolist(), sums, strict=True):
+                found |= (levels >= self.low - base) & (levels <= self.high - base)
+        return true
+
+    def _range(self, low: Numbers, high: Numbers) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the least and the greatest that each row can be when all levels lie between `low` and `high`."""
+        ends = np.append(low, 0)[self.cells] * self.weights, np.append(high, 0)[self.cells] * self.weights
+        return self.base + np.minimum(*ends).sum(axis=1), self.base + np.maximum(*ends).sum(axis=1)
+
+    def implied(self, low: Numbers, high: Numbers) -> bool:
+        """Tell whether it is surely true of all profiles whose levels lie between `low` and `high`, by cell."""
+        least, greatest = self._range(low, high)
+        return bool(((least >= self.low) & (greatest <= self.high)).any())
+
+    def narrowed(self, low: Numbers, high: Numbers) -> Some:
+        """Return it without the rows that cannot be true when all levels lie between `low` and `high`."""
+        least, greatest = self._range(low, high)
+        possible = (greatest >= self.low) & (least <= self.high)
+        return self if possible.all() else replace(self, base=self.base[possible], cells=self.cells[possible])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,9 +248,14 @@ class Either:
         return tuple((w.cells.tobytes(), w.coefficients.tobytes(), w.base.tobytes()) for w in self.ways)
 
     @property
-    def cells(self) -> NDArray[np.intp]:
+    def involved(self) -> NDArray[np.intp]:
         """The cells that it speaks of, in ascending order."""
         return np.unique(np.concatenate([np.empty(0, np.intp), *(way.cells for way in self.ways)]))
+
+    @property
+    def rows(self) -> int:
+        """Number of rows: what it takes to look at a profile."""
+        return sum(len(way.base) for way in self.ways)
 
     def holds(self, profiles: Levels, column: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell for each profile whether it is true; arguments as for `LeastCost.under`."""
@@ -187,4 +283,4 @@ class Either:
         return Either(tuple(ways))
 
 
-AnyFact = Fact | Either
+AnyFact = Fact | Some | Either

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.adversaries.facts import AnyFact, Either, Fact, LeastCost, Levels, Numbers
+from privacy.adversaries.facts import AnyFact, Either, Fact, LeastCost, Levels, Numbers, Some
 from privacy.adversaries.profiles import Cells, Chances, entropy
 
 BLOCK: Final = 1 << 18
@@ -114,7 +114,7 @@ class Possible:
         self._intervals[key] = now
         return self._learn(key, Fact(tuple(terms), *now))
 
-    def learn_either(self, fact: Either) -> bool:
+    def learn_some(self, fact: Some | Either) -> bool:
         """Learn that one of several conditions holds; tell whether profiles dropped out."""
         key = fact.key
         if key in self._conditions or self.contradicted:
@@ -135,7 +135,7 @@ class Possible:
         if fact.implied(self._low, self._high):
             self._pending.pop(key, None)
             return False
-        groups = tuple(dict.fromkeys(self._factor_at(c) for c in fact.cells.tolist()))
+        groups = tuple(dict.fromkeys(self._factor_at(c) for c in fact.involved.tolist()))
         if not groups:
             self.contradicted = True
             return True
@@ -201,7 +201,7 @@ class Possible:
 
     def _cap(self, fact: AnyFact) -> bool:
         """Draw the simplest consequence of a fact that is put off: an upper bound on a cell that all its rows share."""
-        if isinstance(fact, Either) or len(fact.terms) != 1 or fact.terms[0][0] != 1 or fact.high == math.inf:
+        if not isinstance(fact, Fact) or len(fact.terms) != 1 or fact.terms[0][0] != 1 or fact.high == math.inf:
             return False
         term, changed = fact.terms[0][1], False
         for k in range(term.cells.shape[1]):
@@ -279,7 +279,7 @@ class Possible:
         groups: list[tuple[list[int], list[AnyFact]]] = []
         for whole in self._pending.values():
             fact = whole.narrowed(self._low, self._high)
-            numbers = list(dict.fromkeys(self._factor_of[fact.cells].tolist()))
+            numbers = list(dict.fromkeys(self._factor_of[fact.involved].tolist()))
             facts: list[AnyFact] = [fact]
             rest = []
             for group in groups:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import product
 from typing import Final
 
 import numpy as np
@@ -19,7 +18,7 @@ from agentsim.dcop.problem import Cost
 from agentsim.dcop.tables import NamedTable, join, project_min, restrict
 from agentsim.runtime.statements import Best, Chosen, Rest, Term
 from agentsim.runtime.view import Setup
-from privacy.adversaries.facts import Either, LeastCost, Way
+from privacy.adversaries.facts import Either, LeastCost, Some, Way
 from privacy.adversaries.profiles import Cells
 from privacy.vps.prior import Prior
 
@@ -74,7 +73,7 @@ class Sums:
             self._made[key] = self._make([restrict(table, fixed) for table in tables], unknown, fixed)
         return self._made[key]
 
-    def some(self, terms: Sequence[Term], low: float, high: float, forbidden: Cost) -> Either | None:
+    def some(self, terms: Sequence[Term], low: float, high: float, forbidden: Cost) -> Some | None:
         """Return that the sum of the terms lies in [low, high] for some values of all variables left open.
 
         Returns:
@@ -84,9 +83,9 @@ class Sums:
             Unusable: there are too many such values, or a term speaks of what is not told.
         """
         tables: list[NamedTable] = []
-        told: dict[int, float] = {}  # coefficients by cell
+        told: dict[int, float] = {}  # weights by cell
+        varied: dict[str, float] = {}  # weights of unknown costs whose variables are left open
         floor = 0.0
-        varied: dict[str, float] = {}  # coefficients of unknown costs whose variables are left open
         with np.errstate(invalid="ignore"):  # infinity minus infinity, which lies in no interval
             for term in terms:
                 own, unknown, _ = self._evaluated(term.parties, term.rest, forbidden)
@@ -94,36 +93,31 @@ class Sums:
                     axes, costs = restrict(table, term.context)
                     tables.append((axes, term.coefficient * costs))
                 for name in unknown:
-                    if name in term.context:
-                        floor += self._count(told, name, term.context[name], term.coefficient)
-                    else:
+                    if name not in term.context:
                         varied[name] = varied.get(name, 0.0) + term.coefficient
+                    elif (cell := self._cells.at[name][term.context[name]]) >= 0:
+                        told[cell] = told.get(cell, 0.0) + term.coefficient
+                        floor += term.coefficient * self._least[name]
             inner = dict.fromkeys(name for axes, _ in tables for name in axes if name not in varied)
             self._guard((*varied, *inner), MAX_SOME)
-            costs = join(tables, (*varied, *inner), self._sizes)
-        ways, rows = [], 0
-        for where in product(*(range(self._sizes[name]) for name in varied)):
-            coefficients, base = dict(told), floor
-            for (name, coefficient), value in zip(varied.items(), where, strict=True):
-                base += self._count(coefficients, name, value, coefficient)
-            totals = np.unique(costs[where]) + base
-            if (high == math.inf and math.inf in totals) or (low == -math.inf and -math.inf in totals):
-                return None
-            totals = totals[np.isfinite(totals)]
-            rows += len(totals)
-            if rows > MAX_ROWS:
-                raise Unusable(f"more than {MAX_ROWS} sums of costs")
-            cells = sorted(cell for cell, coefficient in coefficients.items() if coefficient)
-            row = np.array([coefficients[cell] for cell in cells])
-            ends = [(1.0, -low)] * (low > -math.inf) + [(-1.0, high)] * (high < math.inf)
-            ways.append(
-                Way(
-                    np.array(cells, np.intp),
-                    np.array([sign * row for sign, _ in ends]),
-                    np.stack([sign * totals + end for sign, end in ends], axis=1),
-                )
-            )
-        return Either(tuple(ways))
+            totals = join(tables, (*varied, *inner), self._sizes).reshape(-1) + floor
+        # What is infinite does not depend on finite private costs.
+        if (high == math.inf and math.inf in totals) or (low == -math.inf and -math.inf in totals):
+            return None
+        shape = [self._sizes[name] for name in varied]
+        place = np.repeat(np.arange(math.prod(shape)), math.prod(self._sizes[name] for name in inner))
+        finite = np.isfinite(totals)
+        place, totals = _distinct(place[finite], totals[finite])
+        if len(totals) > MAX_ROWS:
+            raise Unusable(f"more than {MAX_ROWS} sums of costs")
+        weights = {cell: weight for cell, weight in sorted(told.items()) if weight}
+        columns = [np.full(len(place), cell) for cell in weights]
+        for (name, weight), values in zip(varied.items(), np.unravel_index(place, shape) if shape else (), strict=True):
+            cells = np.array(self._cells.at[name])[values]
+            totals = totals + np.where(cells >= 0, weight * self._least[name], 0.0)
+            columns.append(cells)
+        cells = np.stack(columns, axis=1) if columns else np.empty((len(totals), 0))
+        return Some(totals, cells.astype(np.intp), np.array([*weights.values(), *varied.values()]), low, high)
 
     def chosen(self, choice: Chosen) -> Either | None:
         """Return that a value was the best, for some values of the neighbours that are not told.
@@ -171,14 +165,6 @@ class Sums:
                 apart[:, :own] -= 1  # in whole numbers: at least 1 more
             ways.append(Way(np.array(cells, np.intp), levels[others] - levels[own], _undominated(apart)))
         return Either(tuple(ways))
-
-    def _count(self, coefficients: dict[int, float], name: str, value: int, coefficient: float) -> float:
-        """Count the private cost of one value; return the least that is added by it, 0 where it is forbidden."""
-        cell = self._cells.at[name][value]
-        if cell < 0:
-            return 0.0
-        coefficients[cell] = coefficients.get(cell, 0.0) + coefficient
-        return coefficient * self._least[name]
 
     def _evaluated(
         self, parties: tuple[str, ...], rest: Rest, forbidden: Cost
@@ -245,6 +231,15 @@ class Sums:
     def _guard(self, axes: Iterable[str], most: int) -> None:
         if math.prod(self._sizes[name] for name in axes) > most:
             raise Unusable(f"a cost over more than {most} combinations of values")
+
+
+def _distinct(place: NDArray[np.intp], totals: NDArray[np.float64]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return each pair of entries once, in ascending order."""
+    order = np.lexsort((totals, place))
+    place, totals = place[order], totals[order]
+    new = np.ones(len(place), bool)
+    new[1:] = (place[1:] != place[:-1]) | (totals[1:] != totals[:-1])
+    return place[new], totals[new]
 
 
 def _undominated(rows: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -181,7 +181,8 @@ class _World:
         c = np.array(costs)
         code, clip = params.variant == "code", params.clip
         gibbs = np.exp(c.min() - c)
-        choice = np.exp(gibbs / gibbs.sum() / params.gamma)
+        probabilities = gibbs / gibbs.sum()
+        choice = np.exp((probabilities - probabilities.max()) / params.gamma)
         self.choice = choice / choice.sum()  # Eq. 5
         self.best = int(c.argmin())
         self.gained = c[:, None] - c[None, :]  # by the value before and the new one

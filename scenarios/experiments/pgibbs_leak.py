@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer
 from scenarios.experiments.base import Experiment, main_of
 from scenarios.experiments.pgibbs import SETTINGS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 F: Final = ((0, -1), (-1, 2))
 CELLS: Final = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -211,6 +214,29 @@ class PGibbsLeak(Experiment):
                 f"alone from {row['low']} to {row['high']}"
             )
         return notes
+
+    def figure(self, rows: list[dict[str, Any]]) -> Figure | None:
+        """Return each entry as it was estimated over several runs, beside the truth."""
+        from matplotlib.figure import Figure
+
+        entries = list(dict.fromkeys(row["entry"] for row in rows))
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        solvers = list(dict.fromkeys(row["solver"] for row in rows))
+        for k, name in enumerate(solvers):
+            own = {row["entry"]: row for row in rows if row["solver"] == name}  # the last: several runs
+            known = [(i, own[e]) for i, e in enumerate(entries) if own[e]["estimate"] is not None]
+            axes.errorbar(
+                [i + (k - len(solvers) / 2) * 0.1 for i, _ in known], [row["estimate"] for _, row in known],
+                [row["se"] for _, row in known], linestyle="", marker="o", capsize=3,
+                label=name if known else f"{name}: no equation",
+            )  # fmt: skip
+        axes.plot(range(len(entries)), [F[i][j] for i, j in CELLS[1:]], "k_", markersize=30, label="true")
+        axes.set_yscale("symlog", linthresh=5)
+        axes.set_xticks(range(len(entries)), entries)
+        axes.set_ylabel("as x1 estimates it")
+        axes.legend(fontsize=8)
+        return figure
 
 
 if __name__ == "__main__":

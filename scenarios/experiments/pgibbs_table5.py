@@ -9,11 +9,14 @@ density of the colouring and the meetings' shape are ours.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from scenarios.experiments.base import main_of
-from scenarios.experiments.pgibbs import cell
+from scenarios.experiments.pgibbs import cell, panels
 from scenarios.experiments.pgibbs_assignments import AssignmentExperiment, Assignments, mean_and_error
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAPER: Final[Mapping[tuple[str, str], Mapping[str, float]]] = {
     ("colouring", "sd-gibbs"): {"inf": 0.553},
@@ -66,6 +69,10 @@ class PGibbsTable5(AssignmentExperiment):
             )
         notes.append("the levels depend on the density and on the meetings' shape, which the paper does not state")
         return notes
+
+    def figure(self, rows: list[dict[str, Any]]) -> Figure | None:
+        """Return the distances, a panel for each benchmark."""
+        return panels(rows, panel="benchmark", x="epsilon", line="variant", y="ours", error="se")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from itertools import permutations
 
@@ -20,11 +21,14 @@ from hypothesis import strategies as st
 from solvers.exact_sampling import (
     ExactCoins,
     KeyedBits,
+    _lies,
+    exp_bounds,
     exponential,
     exponential_pmf,
     lowest,
     permute_and_flip,
     permute_and_flip_pmf,
+    randomised_response,
     subset_pmf,
     subset_response,
 )
@@ -186,6 +190,47 @@ def test_coins_of_a_key_fall_as_they_should() -> None:
         (int(c.bernoulli_exp(Fraction(7, 10))) for _ in range(n)), [1 - math.exp(-0.7), math.exp(-0.7)], n
     )
     assert_frequencies((c.below(7) for _ in range(n)), [1 / 7] * 7, n)
+
+
+def test_a_uniform_number_is_compared_with_p_bit_by_bit() -> None:
+    third = lambda n: (1 << n) // 3  # noqa: E731
+    words = [third(64), third(128) & (1 << 64) - 1, 5]
+    asked: list[int] = []
+
+    def bits(n: int) -> int:
+        asked.append(n)
+        return words[len(asked) - 1]
+
+    assert ExactCoins(bits).bernoulli_real(third), "5 is below the next 64 bits of 1/3"
+    assert asked == [64, 64, 64]
+    assert ExactCoins(lambda n: third(64) - 1).bernoulli_real(third)
+    assert not ExactCoins(lambda n: third(64) + 1).bernoulli_real(third)
+
+
+@given(st.fractions(0, 30, max_denominator=1 << 40), st.integers(1, 12))
+def test_exp_lies_between_its_bounds(x: Fraction, terms: int) -> None:
+    low, high = exp_bounds(x, terms)
+    assert 0 <= low <= high
+    exact = Decimal(-x.numerator) / Decimal(x.denominator)
+    assert Decimal(low.numerator) / Decimal(low.denominator) <= exact.exp() * (1 + Decimal("1e-26"))
+    assert Decimal(high.numerator) / Decimal(high.denominator) >= exact.exp() * (1 - Decimal("1e-26"))
+    assert terms < 8 or high - low < 1e-10
+
+
+@pytest.mark.parametrize(("kinds", "epsilon"), [(2, 0.0), (3, 2.7), (5, 4.1), (10, 9.55), (10, 300.0)])
+def test_lies_of_randomised_response_have_their_probability_to_every_bit(kinds: int, epsilon: float) -> None:
+    x = Fraction(epsilon)
+    with localcontext(prec=220):
+        odds = (kinds - 1) * (Decimal(-x.numerator) / Decimal(x.denominator)).exp()
+        for n in (64, 128, 192):
+            assert _lies(kinds, x, n) == math.floor(2**n * odds / (1 + odds))
+
+
+def test_randomised_response_has_its_law() -> None:
+    n, c, e = 20_000, coins(5), math.exp(1.5)
+    drawn = randomised_response(c, [2] * n, 4, Fraction(3, 2))
+    assert_frequencies(iter(drawn), [1 / (e + 3), 1 / (e + 3), e / (e + 3), 1 / (e + 3)], n)
+    assert randomised_response(c, [0, 1, 2, 3], 4, Fraction(1000)) == [0, 1, 2, 3]
 
 
 # Keys ----------------------------------------------------------------------------------------------------------

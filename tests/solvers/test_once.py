@@ -35,7 +35,7 @@ from agentsim.runtime.mechanisms import (
     subset_epsilon,
 )
 from agentsim.runtime.setup import prepare
-from agentsim.runtime.statements import ReaderContext, Released, ValueIs, uncovered
+from agentsim.runtime.statements import Nothing, ReaderContext, Released, ValueIs, uncovered
 from agentsim.runtime.view import Setup
 from agentsim.testing import Truth, random_problem, twin
 from solvers.exact_sampling import permute_and_flip_pmf
@@ -602,7 +602,7 @@ def test_statements_are_true_and_cover_every_field(unit: str) -> None:
                 statements = list(reader.read(delivery))
                 assert not uncovered(delivery, statements)
                 assert all(truth.holds(statement) for statement in statements), f"seed {seed}: {delivery}"
-                assert [type(s) for s in statements] == [ValueIs, Released]
+                assert [type(s) for s in statements] == [Nothing, ValueIs, Released]
 
 
 def test_a_release_names_the_tables_that_the_viewer_knows() -> None:
@@ -660,6 +660,108 @@ def test_an_agent_with_private_costs_alone_chooses_by_them() -> None:
     single = Problem.build([Variable("x", Domain("one", ("a",)), unary=[3])])
     assert simulate(single, Once).assignment == {"x": "a"}
     assert Once.claim(setup_of(single)).epsilon == 1
+
+
+# Noisy tables --------------------------------------------------------------------------------------------------
+
+NOISY = {"unit": "entry", "epsilon": 4.1, "rounds": 3}
+
+
+def test_entries_are_published_from_some_epsilon_on() -> None:
+    kinds = {e: OnceParams(unit="entry", epsilon=e).kinds for e in (1, 2.69, 2.7, 3.5, 7, 1000)}
+    assert kinds == {1: 0, 2.69: 0, 2.7: 3, 3.5: 5, 7: 10, 1000: 10}
+    assert OnceParams(unit="entry", epsilon=5, rounds=0).kinds == 0
+    assert OnceParams(unit="edge", epsilon=5).kinds == OnceParams(epsilon=5).kinds == 0
+    problem = colouring(0, n=6, density=1)
+    assert {d.type for d in simulate(problem, Once, unit="entry", epsilon=5, rounds=0).log} == {"VALUE"}
+
+
+def test_each_table_is_published_once_by_its_reader_with_randomised_response() -> None:
+    problem = colouring(1, n=12, density=0.6)
+    result = simulate(problem, Once, **NOISY, **SEEDED)
+    tables = [d for d in result.log if d.type == "TABLE"]
+    assert sorted(d.message.name for d in tables) == sorted(problem.constraints)
+    assert result.by_type["VALUE"].count == 3 * 2 * len(problem.constraints)
+    last = {c.name: name for name, own in setup_of(problem).evaluated_at.items() for c in own}
+    wrong = cells = 0
+    for d in tables:
+        table = problem.constraints[d.message.name].table
+        assert d.src == last[d.message.name]
+        assert d.message.step == 9 / 5
+        truth = np.minimum(table * 5 // 9, 4)
+        wrong += int((truth != d.message.classes).sum())
+        cells += table.size
+    p = 4 / (math.exp(4.1) + 4)
+    assert abs(wrong - cells * p) < 5 * math.sqrt(cells * p * (1 - p))  # 5 sigma: 6 in 10^7
+
+
+def test_what_is_forbidden_is_of_the_worst_class_and_ternary_tables_go_to_two() -> None:
+    domain = Domain("d", (0, 1, 2))
+    cube = np.zeros((3, 3, 3))
+    cube[0] = math.inf
+    problem = Problem.build(
+        [Variable(n, domain) for n in "xyz"], [Constraint("c", ("x", "y", "z"), cube, cost_range=(0, 4))]
+    )
+    result = simulate(problem, Once, **{**NOISY, "epsilon": 900})
+    tables = [d for d in result.log if d.type == "TABLE"]
+    assert {(d.src, d.dst) for d in tables} == {("x", "y"), ("x", "z")}, "x is the last of the order"
+    assert all((d.message.classes == np.where(np.isinf(cube), 9, 0)).all() for d in tables)
+    assert result.violations == 0
+
+
+def test_after_that_nothing_depends_on_the_true_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fixed(self: Once, coins: Any, table: np.ndarray, declared: Any) -> tuple[np.ndarray, float]:
+        return np.arange(table.size, dtype=np.uint8).reshape(table.shape) % 7, 1.5
+
+    monkeypatch.setattr(Once, "noisy", fixed)
+    for seed in range(8):
+        one = random_problem(np.random.default_rng(seed), max_variables=6)
+        other = Problem.build(
+            [v if v.unary is None else dataclasses.replace(v, unary=np.zeros(v.size)) for v in one.variables.values()],
+            [dataclasses.replace(c, table=np.zeros(c.table.shape)) for c in one.constraints.values()],
+            objective=one.objective,
+            agents=one.agents,
+        )
+        runs = [simulate(p, Once, seed=seed, **NOISY, **SEEDED) for p in (one, other)]
+        assert [(d.src, d.dst, d.delivered_at, d.payload) for d in runs[0].log] == [
+            (d.src, d.dst, d.delivered_at, d.payload) for d in runs[1].log
+        ]
+        assert runs[0].assignment == runs[1].assignment
+
+
+@pytest.mark.parametrize("network", ["unit+duplicate:.3", "exponential:3+reorder"])
+def test_noisy_tables_on_problems_and_networks_of_all_kinds(network: str) -> None:
+    for seed in range(25):
+        problem = random_problem(np.random.default_rng(seed), max_variables=6)
+        plain, other = (simulate(problem, Once, seed=seed, network=n, **NOISY, **SEEDED) for n in ("unit", network))
+        assert plain.status == other.status == "finished"
+        assert (
+            plain.assignment
+            == other.assignment
+            == simulate(twin(problem), Once, seed=seed, **NOISY, **SEEDED).assignment
+        )
+        assert replay(other.log, verify=True).verified
+        setup = setup_of(problem, **NOISY)
+        truth = Truth(setup, problem.indices(other.assignment))
+        reader = Once.reader(ReaderContext.of(setup, ()))
+        for delivery in other.log:
+            statements = list(reader.read(delivery))
+            assert not uncovered(delivery, statements)
+            assert all(truth.holds(statement) for statement in statements)
+
+
+def test_the_account_of_noisy_tables() -> None:
+    problem = colouring(2, n=8, size=4, density=1)
+    found = simulate(problem, Once, **NOISY).findings["accounting"]
+    assert (found["claimed"], found["unit"]) == (4.1, "entry")
+    assert found["holds"]["entry"] == pytest.approx(4.1)
+    assert found["holds"]["edge"] == pytest.approx(4.1 * 16)
+    assert touching_epsilon(setup_of(problem, **NOISY)) == pytest.approx(7 * 16 * 4.1)
+
+
+def test_noisy_tables_serve_better_than_one_choice() -> None:
+    one, noisy = (cost_per_edge({"unit": "entry", "epsilon": 4.1, "rounds": rounds}, range(3)) for rounds in (0, 30))
+    assert noisy < 0.95 * one
 
 
 # The claim -----------------------------------------------------------------------------------------------------
@@ -725,6 +827,7 @@ def test_what_the_accounting_finds_is_what_is_claimed() -> None:
         ({"high": 1}, "low and high: both or neither"),
         ({"low": 2, "high": 1}, "must be finite and in this order"),
         ({"low": 0, "high": math.inf}, "must be finite"),
+        ({"rounds": -1}, "rounds=-1: must not be negative"),
         ({"unit": "all"}, "unit='all' must be one of agent, edge, entry"),
         ({"randomness": "dice"}, "randomness='dice' must be one of crypto, seed"),
     ],

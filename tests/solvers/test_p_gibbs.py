@@ -572,7 +572,7 @@ def test_what_a_claim_leaves_out_is_said() -> None:
     (said,) = outside(partly)
     assert "ranges of 1 cost functions" in said
     assert outside(declared) == outside(plain, range="0..2") == outside(partly, range="0..1") == ()
-    (said,) = Plain.claim(setup_of(declared)).outside
+    (said,) = Plain.claim(setup_of(declared)).notes
     assert "seed" in said
 
 
