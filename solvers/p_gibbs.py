@@ -45,6 +45,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -158,7 +159,7 @@ class PGibbsParams(SdGibbsParams):
             raise ValueError(f"range={self.range}: must be LO..HI, two numbers")
         return limits
 
-    @property
+    @cached_property
     def published_epsilon(self) -> float:
         """What the paper's accountant gives for the parameters: each part with its own delta (Eqs. 9, 10)."""
         noise = (SampledGaussian(self.sigma, self.q), ORDER)
