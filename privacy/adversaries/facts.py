@@ -80,8 +80,7 @@ def _sums_by_row(
         kind: type of the sums, which are not to be changed.
     """
     used, places = np.unique(np.where(cells < 0, -1, column[cells]), return_inverse=True)
-    path: list[list[int]] = places.reshape(cells.shape).tolist()
-    known = used >= 0
+    path, known = [row.tolist() for row in places.reshape(cells.shape)], used >= 0
     for start in range(0, len(profiles), BLOCK):
         where = slice(start, start + BLOCK)
         chosen = profiles[where, used[known]]
@@ -119,11 +118,6 @@ class Fact:
         """The cells that it speaks of, in ascending order."""
         cells = np.unique(np.concatenate([term.cells.ravel() for _, term in self.terms]))
         return cells[cells >= 0]
-
-    @property
-    def rows(self) -> int:
-        """Number of rows: what it takes to look at a profile."""
-        return sum(len(term.base) for _, term in self.terms)
 
     def holds(self, profiles: Levels, column: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell for each profile whether it is true; arguments as for `LeastCost.under`."""
@@ -184,11 +178,6 @@ class Some:
         """The cells that it speaks of, in ascending order."""
         cells = np.unique(self.cells)
         return cells[cells >= 0]
-
-    @property
-    def rows(self) -> int:
-        """Number of rows: what it takes to look at a profile."""
-        return len(self.base)
 
     def holds(self, profiles: Levels, column: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell for each profile whether it is true; arguments as for `LeastCost.under`."""
@@ -251,11 +240,6 @@ class Either:
     def involved(self) -> NDArray[np.intp]:
         """The cells that it speaks of, in ascending order."""
         return np.unique(np.concatenate([np.empty(0, np.intp), *(way.cells for way in self.ways)]))
-
-    @property
-    def rows(self) -> int:
-        """Number of rows: what it takes to look at a profile."""
-        return sum(len(way.base) for way in self.ways)
 
     def holds(self, profiles: Levels, column: NDArray[np.intp]) -> NDArray[np.bool_]:
         """Tell for each profile whether it is true; arguments as for `LeastCost.under`."""
