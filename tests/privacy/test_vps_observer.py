@@ -25,7 +25,7 @@ from privacy.vps.prior import Scale
 
 DIMES = registry.find("generators", "dimes")
 RANDOM = registry.find("generators", "random-dcop")
-SOLVERS = [n for n in registry.names("solvers") if registry.find("solvers", n).reader is not None]
+SOLVERS = [n for n in registry.names("solvers") if registry.find("solvers", n).complete]
 RULES: list[dict[str, Any]] = [
     {"rule": "paper"},
     {"rule": "exact"},

@@ -27,7 +27,7 @@ CHUNK = 10
 INF = math.inf
 DIMES = registry.find("generators", "dimes")
 RANDOM = registry.find("generators", "random-dcop")
-SOLVERS = [n for n in registry.names("solvers") if registry.find("solvers", n).reader is not None]
+SOLVERS = [n for n in registry.names("solvers") if registry.find("solvers", n).complete]
 NETWORKS = ("unit", "uniform:1,10", "exponential:3", "uniform:1,10+loss:.2+duplicate:.2+reorder+reliable")
 RULES: list[dict[str, Any]] = [
     {"rule": "paper"},
