@@ -458,7 +458,7 @@ class Once(Agent):
 
 
 def claim_of(setup: Setup) -> Claim:
-    """Return the guarantee of a run, and what is left out of it."""
+    """Return the guarantee of a run, what is left out of it, and what all tables that touch one agent come to."""
     params: OnceParams = setup.params
     problem, nodes = setup.problem, setup.nodes
     used: dict[str, list[tuple[str, ...]]] = {}  # by node: the scopes of the tables that it uses
@@ -467,9 +467,11 @@ def claim_of(setup: Setup) -> Claim:
         if scopes and (v.size > 1 or params.kinds):
             used[name] = scopes
     uses = max(Counter(nodes[name] for name in used).values(), default=1) if params.unit == "agent" else 1
-    outside = []
+    outside, notes = list[str](), list[str]()
+    if uses > 1:
+        notes.append(f"an agent chooses for up to {uses} variables, {params.epsilon:g} for each")
     if params.randomness == "seed":
-        outside.append("draws can be repeated by whoever knows the run's seed: for tests and replay only")
+        notes.append("draws can be repeated by whoever knows the run's seed: for tests and replay only")
     if params.unit == "entry" and params.low is None:
         undeclared = sum(c.cost_range is None for c in problem.constraints.values())
         undeclared += sum(v.unary is not None and v.cost_range is None for v in problem.variables.values())
@@ -485,9 +487,9 @@ def claim_of(setup: Setup) -> Claim:
                 touching[agent] += choice_of(params, setup.domain_sizes[name]).group(len(touched))
     whole = max(touching.values(), default=0.0)
     if whole > uses * params.epsilon:
-        outside.append(f"tables that others use: all that touch one agent come to epsilon {whole:g} at delta 0")
+        notes.append(f"tables that others use: all that touch one agent come to epsilon {whole:g} at delta 0")
     unit: Unit = "own" if params.unit == "agent" else params.unit
-    return Claim(uses * params.epsilon, uses * params.delta, unit, tuple(outside))
+    return Claim(uses * params.epsilon, uses * params.delta, unit, tuple(outside), tuple(notes))
 
 
 class OnceReader:

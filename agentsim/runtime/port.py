@@ -301,6 +301,7 @@ class Activity:
         """Step the coroutine until it ends; the body of its asyncio task."""
         kernel, mailbox, step = self.kernel, self.mailbox, self.coroutine.send
         loop = asyncio.get_running_loop()
+        shares_host = isinstance(mailbox, Port) and len(mailbox.host.nodes) > 1
         new_future: type[asyncio.Future[None]] = asyncio.Future  # loop.create_future() is a call more
         try:
             while True:
@@ -333,6 +334,12 @@ class Activity:
                 self.waiting = wait
                 self.parked = True
                 kernel.awake -= 1
+                if shares_host:  # whoever runs first among nodes of one agent moves their common clock: keep the order
+                    self.future = future = new_future(loop=loop)
+                    if not kernel.awake:
+                        loop.call_soon(kernel.advance)
+                    await future
+                    continue
                 if not kernel.awake:
                     kernel.advance()
                     if self.ready:

@@ -11,12 +11,14 @@ import numpy as np
 
 from agentsim.runtime.agent import Agent
 from scenarios.audits.base import Choices, Game, Subject
+from scenarios.audits.pairs import small_pair
 from solvers.once import Once, OnceParams, Row, Value, choice_of
 
 
 def game(subject: Subject, seed: int, view: str | None) -> Game:
-    """Return the game."""
-    return OnceGame.of(subject, seed, view)
+    """Return the game: exact likelihoods where the target chooses once, a learned one where it sends noisy tables."""
+    params: OnceParams = subject.params
+    return small_pair(subject, seed, view) if params.kinds else OnceGame.of(subject, seed, view)
 
 
 class Told(Agent):

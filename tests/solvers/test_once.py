@@ -321,7 +321,7 @@ def test_all_tables_that_touch_an_agent_cost_what_the_claim_says_of_them(unit: s
 def touching_epsilon(setup: Setup) -> float:
     """Return what the claim says of all tables that touch one agent: its own epsilon where it is silent."""
     claim = Once.claim(setup)
-    found = [re.search(r"come to epsilon ([\d.]+)", sentence) for sentence in claim.outside]
+    found = [re.search(r"come to epsilon ([\d.]+)", sentence) for sentence in claim.notes]
     return max([claim.epsilon, *(float(match[1]) for match in found if match)])
 
 
@@ -795,23 +795,26 @@ def test_the_claim_names_what_is_protected_and_what_is_left_out() -> None:
         setup = setup_of(problem, unit=unit, order="lexical")
         claim = Once.claim(setup)
         assert (claim.epsilon, claim.delta, claim.unit) == (1, 0, protected)
-        assert len(claim.outside) == 1
+        assert (claim.outside, len(claim.notes)) == ((), 1)
         assert touching_epsilon(setup) == pytest.approx(whole)
     assert Once.claim(setup_of(problem, delta=1e-5)).delta == 1e-5
     seeded = Once.claim(setup_of(problem, unit="edge", randomness="seed"))
-    assert any("run's seed" in sentence for sentence in seeded.outside)
+    assert any("run's seed" in sentence for sentence in seeded.notes)
 
 
 def test_the_claim_says_where_ranges_come_from_tables() -> None:
     problem = random_problem(np.random.default_rng(3), max_variables=5)
     functions = len(problem.constraints) + sum(v.unary is not None for v in problem.variables.values())
 
-    def told(**params: Any) -> list[str]:
-        return [sentence for sentence in Once.claim(setup_of(problem, **params)).outside if "ranges" in sentence]
+    def outside(**params: Any) -> tuple[str, ...]:
+        return Once.claim(setup_of(problem, **params)).outside
 
-    assert told(unit="entry") == [f"ranges of {functions} cost functions, taken from their tables: give low and high"]
-    assert told(unit="entry", low=-5, high=5) == []
-    assert told(unit="edge") == [], "a table's range is part of the table"
+    assert outside(unit="entry") == (
+        f"ranges of {functions} cost functions, taken from their tables: give low and high",
+    )
+    assert outside(unit="entry", low=-5, high=5) == ()
+    assert outside(unit="edge") == (), "a table's range is part of the table"
+    assert outside() == (), "ranks need none"
 
 
 def test_an_agent_pays_for_each_of_its_variables() -> None:
@@ -822,6 +825,7 @@ def test_an_agent_pays_for_each_of_its_variables() -> None:
     )
     claim = Once.claim(setup_of(problem, epsilon=0.5, delta=1e-3))
     assert (claim.epsilon, claim.delta) == (1.5, 3e-3)
+    assert "an agent chooses for up to 3 variables, 0.5 for each" in claim.notes
     assert Once.claim(setup_of(problem, unit="edge", epsilon=0.5)).epsilon == 0.5
 
 
