@@ -113,7 +113,11 @@ def test_solve_prints_one_json_object_with_the_keys(problem: Path, algo: str) ->
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     assert set(found) >= SOLVE_KEYS
-    assert (found["status"], found["cost"], found["bound"]) == ("optimal", OPTIMUM, OPTIMUM)
+    if registry.find("solvers", algo).complete:
+        assert (found["status"], found["cost"], found["bound"]) == ("optimal", OPTIMUM, OPTIMUM)
+    else:
+        assert (found["status"], found["bound"]) == ("finished", None)
+        assert found["cost"] >= OPTIMUM
     assert set(found["assignment"]) == {"x", "y", "z"}
     assert (found["violations"], found["seed"], found["solver"], found["problem"]) == (0, 3, algo, "three")
     assert result.stderr == ""
