@@ -489,7 +489,19 @@ def claim_of(setup: Setup) -> Claim:
     if whole > uses * params.epsilon:
         notes.append(f"tables that others use: all that touch one agent come to epsilon {whole:g} at delta 0")
     unit: Unit = "own" if params.unit == "agent" else params.unit
-    return Claim(uses * params.epsilon, uses * params.delta, unit, tuple(outside), tuple(notes))
+    final = [
+        Released(
+            "private-choice",
+            (),
+            choice_of(params, setup.domain_sizes[name]).event,
+            0.0,
+            name,
+            0,
+            setup.functions_at(name),
+        )
+        for name in (() if params.kinds else used)  # values follow from noisy tables
+    ]
+    return Claim(uses * params.epsilon, uses * params.delta, unit, tuple(outside), tuple(notes), tuple(final))
 
 
 class OnceReader:

@@ -105,8 +105,9 @@ class PGibbsParams(SdGibbsParams):
         delta: failure probability of the guarantee.
         variant: hardened, paper or code.
         epsilon: budget of the hardened variant, in place of what the paper says for the parameters above.
-        range: LO..HI, public range of every table's entries, in the file's units; tables are clipped to it. None: the
-            declared ranges, and where there are none those of the tables, which is reported as unaccounted.
+        range: LO..HI (in Python also a pair), public range of every table's entries, in the file's units; tables are
+            clipped to it. None: the declared ranges, and where there are none those of the tables, which is reported
+            as unaccounted.
         randomness: hardened: "crypto", keyed by the operating system, or "seed", by the run's seed.
     """
 
@@ -150,7 +151,7 @@ class PGibbsParams(SdGibbsParams):
         """The given range as two numbers."""
         if self.range is None:
             return None
-        low, dots, high = self.range.partition("..")
+        low, dots, high = self.range.partition(".." if ".." in self.range else ",")  # a comma: from a pair in Python
         try:
             limits = float(low), float(high)
         except ValueError:
@@ -194,6 +195,7 @@ class PGibbs(SdGibbs):
         """Return the paper's epsilon, or the hardened variant's budget, for each agent's own mechanism once."""
         params: PGibbsParams = setup.params
         outside: list[str] = []
+        final: list[Released] = []
         notes: list[str] = []
         if params.variant == "hardened":
             problem = setup.problem
@@ -201,11 +203,17 @@ class PGibbs(SdGibbs):
             undeclared += sum(v.unary is not None and v.cost_range is None for v in problem.variables.values())
             if params.range is None and undeclared:
                 outside.append(f"ranges of {undeclared} cost functions, taken from their tables: give range=LO..HI")
+            event = Pure(params.claimed_epsilon)
+            final = [
+                Released("choice", (), event, 0, name, 0, tables)
+                for name in problem.variables
+                if (tables := setup.functions_at(name))
+            ]
             if params.randomness == "seed":
                 notes.append("draws follow from the run's seed: randomness=crypto where it counts")
         else:
             notes.append(f"variant {params.variant}: for study, not for use")
-        return Claim(params.claimed_epsilon, params.delta, "own", tuple(outside), tuple(notes))
+        return Claim(params.claimed_epsilon, params.delta, "own", tuple(outside), tuple(notes), tuple(final))
 
     async def run(self) -> None:
         """Run Procedures 1 to 5, or one accounted sweep."""

@@ -13,7 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from agentsim.runtime.statements import Released
 
 Unit = Literal["own", "edge", "agent", "entry"]
 
@@ -204,6 +207,7 @@ class Claim:
         unit: what it protects: "own" (one agent's own mechanism, once), "edge", "agent" or "entry".
         outside: what is left out of it, in sentences.
         notes: what else whoever relies on it should know.
+        final: uses behind the final assignment: they count even where no message carries their outcome.
     """
 
     epsilon: float
@@ -211,6 +215,7 @@ class Claim:
     unit: Unit
     outside: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    final: tuple[Released, ...] = ()
 
 
 def moments_epsilon(

@@ -343,6 +343,11 @@ class Setup:
                         f" {node}'s agent {self.nodes[node]} would have to evaluate it: give the constraint an owner"
                     )
 
+    def functions_at(self, node: str) -> tuple[str, ...]:
+        """Return the names of the cost functions that a node evaluates; a private cost has its variable's."""
+        own = tuple(c.name for c in self.evaluated_at[node])
+        return own if self.problem.variables[node].unary is None else (node, *own)
+
     @cached_property
     def offsets_at(self) -> Mapping[str, Cost]:
         """Sum of the offsets of the cost functions that a node evaluates, by variable."""

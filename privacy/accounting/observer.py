@@ -164,6 +164,9 @@ class Accounting(Observer):
     def findings(self) -> dict[str, Any]:
         """Return what is claimed and what holds: epsilon by unit, what is outside, notes, and how much was used."""
         claim = self._claim
+        if claim is not None and not self.context.view.agents and self.context.view.wire is None:
+            for released in claim.final:  # the assignment is what the run is for: somebody will see it
+                self._use(released, "assignment")
         if self._read is not None:
             outside = [f"{words} ({'once' if n == 1 else f'{n} times'})" for words, n in self._outside.items()]
         else:
