@@ -15,8 +15,9 @@ A unit's epsilon is that of the worst of its kind. What a message discloses unde
 and there is no finite epsilon then: a function of the tables in the clear tells some of them apart with certainty.
 Fields that nobody has analysed count as such, and so does a solver without a reader.
 
-Not in this account: what a message discloses by being sent at all, or by when, which is in no statement; and what no
-message carries, such as the value of an agent that has nobody to tell, which whoever reads the assignment sees.
+The final assignment is seen by whoever reads the result: with the view `all`, uses behind it count that no message
+speaks of (`Claim.final`), such as the choice of an agent that has nobody to tell. Not in this account: what a message
+discloses by being sent at all, or by when, which is in no statement.
 """
 
 from __future__ import annotations
