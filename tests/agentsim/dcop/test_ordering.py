@@ -97,7 +97,11 @@ def test_places_and_evaluators(problem: Problem) -> None:
 @pytest.mark.parametrize(
     ("order", "root", "sentence"),
     [
-        ("fastest", None, "order 'fastest': must be one of mcn, degree, lexical, tree, smallest-last, or names of variables"),
+        (
+            "fastest",
+            None,
+            "order 'fastest': must be one of mcn, degree, lexical, tree, smallest-last, or names of variables",
+        ),
         ("a,z", None, "order: the problem has no variable 'z'"),
         (["a", "b", "a"], None, "order: variable 'a' occurs 2 times"),
         (None, "z", "root: the problem has no variable 'z'"),
