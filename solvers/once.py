@@ -28,6 +28,10 @@ noisy tables alone, so it costs nothing: in each round everybody chooses in turn
     VALUE(value, t)                       to each neighbour                earlier ones have told theirs of round t,
                                                                            later ones theirs of round t - 1
 
+Public constraints (known to all) are used as they are: there is nothing to protect. A value that they make cost more
+than the least, by more than declared ranges of private costs can make up for, is not chosen from; the private choice is
+among those that are left. (Noisy tables, below, do not tell public ones apart.)
+
 With delta > 0, eps0 is the greatest that (epsilon, delta) allows; and the exponential mechanism, of which more than
 epsilon is then known in closed form, takes the place of permute and flip where that is worth it.
 
@@ -307,6 +311,22 @@ def choice_of(params: OnceParams, domain: int) -> Ranks | Scores:
     return Scores(_rounded_down(epsilon if permute else alpha) / moved, permute)
 
 
+def at_most(params: OnceParams, domain: int, public: bool) -> Ranks | Scores:
+    """Return how a value is chosen where public constraints may leave less than `domain` values, if `public`.
+
+    How many are left differs from run to run; a delta of its own for each number would not add up: it is 0 then.
+    """
+    return choice_of(replace(params, delta=0.0) if public else params, domain)
+
+
+def event_of(params: OnceParams, domain: int, public: bool) -> Mechanism:
+    """Return what accountants are told of a choice of one of `domain` values, or, if `public`, of some of them."""
+    if domain == 1:
+        return Pure(0.0)
+    choice = at_most(params, domain, public)
+    return Pure(float(choice.epsilon)) if public and isinstance(choice, Ranks) else choice.event
+
+
 def preferred(epsilon: float, domain: int) -> int:
     """Return how many values to prefer, so that the expected rank of the one chosen is best for normal costs."""
     normal = NormalDist()
@@ -343,8 +363,11 @@ class Once(Agent):
         self.earlier = tuple(name for name in view.neighbours if name in before)
         self.later = tuple(name for name in view.neighbours if name not in before)
         self.own = tuple(c for c in view.constraints if before.issuperset(v for v in c.scope if v != view.name))
-        uses_tables = view.size > 1 and (self.own or view.has_unary)
-        self.choice = choice_of(params, view.size) if uses_tables else None
+        self.public = tuple(c for c in self.own if c.public)
+        private = [c.bounds for c in self.own if not c.public] + [view.unary_bounds] * view.has_unary
+        self.reach = math.inf if None in private else math.fsum(b[1] - b[0] for b in private if b is not None)
+        """Most that private costs can differ by between two values."""
+        self.protects = bool(private)
         self.heard: dict[tuple[str, int], int] = {}  # value by neighbour and round
 
     @classmethod
@@ -376,25 +399,56 @@ class Once(Agent):
 
     def choose(self, coins: ExactCoins, values: Mapping[str, int]) -> int:
         """Return a value, chosen among the costs that the earlier neighbours' values leave."""
-        choice = self.choice
-        return coins.below(self.view.size) if choice is None else choice.draw(coins, self.rows(choice, values))
+        left = self.left_by_public(values)
+        choice = self.choice_among(len(left))
+        return left[coins.below(len(left)) if choice is None else choice.draw(coins, self.rows(choice, values, left))]
 
     def law(self, values: Mapping[str, int]) -> list[float]:
         """Return the probability of each value under `choose`, for tests and audits. Length d."""
-        choice, size = self.choice, self.view.size
-        return [1 / size] * size if choice is None else choice.law(self.rows(choice, values))
+        left = self.left_by_public(values)
+        choice = self.choice_among(len(left))
+        chances = [1 / len(left)] * len(left) if choice is None else choice.law(self.rows(choice, values, left))
+        law = [0.0] * self.view.size
+        for value, chance in zip(left, chances, strict=True):
+            law[value] = chance
+        return law
 
-    def rows(self, choice: Ranks | Scores, values: Mapping[str, int]) -> list[Row]:
+    def choice_among(self, size: int) -> Ranks | Scores | None:
+        """Return how one of so many values is chosen; None where nothing private decides."""
+        if size == 1 or not self.protects:
+            return None
+        return at_most(self.params, size, bool(self.public))
+
+    def left_by_public(self, values: Mapping[str, int]) -> list[int]:
+        """Return the values that public constraints leave to choose from, in order."""
+        if not self.public:
+            return list(range(self.view.size))
+        self.check(self.view.size * len(self.public))
+        costs = np.array([self.at(c.table, c.scope, values) for c in self.public], dtype=float)
+        forbidden = np.isinf(costs)
+        fewest = forbidden.sum(axis=0) == forbidden.sum(axis=0).min()
+        cost = np.where(forbidden, 0.0, costs).sum(axis=0)
+        left: list[int] = np.flatnonzero(
+            fewest & (cost <= cost[fewest].min() + self.reach + self.view.tolerance)
+        ).tolist()
+        return left
+
+    def at(self, table: Array, scope: tuple[str, ...], values: Mapping[str, int]) -> Array:
+        """Return a table's costs by own value."""
+        costs: Array = table[tuple(slice(None) if name == self.name else values[name] for name in scope)]
+        return costs
+
+    def rows(self, choice: Ranks | Scores, values: Mapping[str, int], left: list[int]) -> list[Row]:
         """Read every own table, once, at the earlier neighbours' values."""
         tables = [(c.table, c.scope, c.bounds) for c in self.own]
         if self.view.has_unary:
             tables.append((self.view.unary, (self.name,), self.view.unary_bounds))
         rows = []
         for table, scope, declared in tables:
-            costs = table[tuple(slice(None) if name == self.name else values[name] for name in scope)]
+            costs = self.at(table, scope, values)
             self.check(self.view.size)
             ends = self.range_of(table, declared) if isinstance(choice, Scores) else (0, 0)
-            rows.append(Row(costs, *ends))
+            rows.append(Row(costs[left], *ends))
         return rows
 
     def range_of(self, table: Array, declared: tuple[Cost, Cost] | None) -> tuple[Cost, Cost]:
@@ -462,8 +516,10 @@ def claim_of(setup: Setup) -> Claim:
     params: OnceParams = setup.params
     problem, nodes = setup.problem, setup.nodes
     used: dict[str, list[tuple[str, ...]]] = {}  # by node: the scopes of the tables that it uses
+    read = {name: [c for c in own if params.kinds or not c.public] for name, own in setup.evaluated_at.items()}
+    public = {name for name, own in setup.evaluated_at.items() if any(c.public for c in own)}
     for name, v in problem.variables.items():
-        scopes = [c.scope for c in setup.evaluated_at[name]] + [(name,)] * (v.unary is not None)
+        scopes = [c.scope for c in read[name]] + [(name,)] * (v.unary is not None)
         if scopes and (v.size > 1 or params.kinds):
             used[name] = scopes
     uses = max(Counter(nodes[name] for name in used).values(), default=1) if params.unit == "agent" else 1
@@ -484,22 +540,15 @@ def claim_of(setup: Setup) -> Claim:
             if params.kinds:
                 touching[agent] += params.epsilon * sum(math.prod(setup.domain_sizes[v] for v in s) for s in touched)
             else:
-                touching[agent] += choice_of(params, setup.domain_sizes[name]).group(len(touched))
+                touching[agent] += at_most(params, setup.domain_sizes[name], name in public).group(len(touched))
     whole = max(touching.values(), default=0.0)
     if whole > uses * params.epsilon:
         notes.append(f"tables that others use: all that touch one agent come to epsilon {whole:g} at delta 0")
     unit: Unit = "own" if params.unit == "agent" else params.unit
     final = [
-        Released(
-            "private-choice",
-            (),
-            choice_of(params, setup.domain_sizes[name]).event,
-            0.0,
-            name,
-            0,
-            setup.functions_at(name),
-        )
+        Released("private-choice", (), event_of(params, setup.domain_sizes[name], name in public), 0.0, name, 0, tables)
         for name in (() if params.kinds else used)  # values follow from noisy tables
+        for tables in [(*([name] if problem.variables[name].unary is not None else []), *(c.name for c in read[name]))]
     ]
     return Claim(uses * params.epsilon, uses * params.delta, unit, tuple(outside), tuple(notes), tuple(final))
 
@@ -512,11 +561,16 @@ class OnceReader:
     def __init__(self, context: ReaderContext) -> None:
         self._params: OnceParams = context.params
         self._sizes = context.domain_sizes
+        self._public: set[str] = set()  # nodes that read public constraints, as far as they are known
         place = {name: i for order in context.order for i, name in enumerate(order)}
         tables: dict[str, dict[str, None]] = {}  # by node: the names of those that it uses, as far as they are known
         for name, view in context.views.items():
             for c in view.constraints:
-                tables.setdefault(max(c.scope, key=place.__getitem__), {})[c.name] = None
+                reader = max(c.scope, key=place.__getitem__)
+                if c.public and not self._params.kinds:
+                    self._public.add(reader)
+                else:
+                    tables.setdefault(reader, {})[c.name] = None
             if view.has_unary:
                 tables.setdefault(name, {})[name] = None
         self._tables = {name: tuple(known) for name, known in tables.items()}
@@ -537,7 +591,7 @@ class OnceReader:
             event = PerTable(Pure(epsilon * size), Pure(epsilon))
             yield Released("noisy-private-costs", ("value",), event, 0.0, src, tables=(src,))
         else:
-            event = choice_of(self._params, size).event if size > 1 else Pure(0.0)
+            event = event_of(self._params, size, src in self._public)
             yield Released("private-choice", ("value",), event, 0.0, src, tables=self._tables.get(src, ()))
 
 

@@ -27,12 +27,21 @@ from agentsim.errors import SolverRefusal
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LocalConstraint:
-    """A constraint as one node knows it: name, scope, its table in solver's units, and its declared range in them."""
+    """A constraint as one node knows it.
+
+    Args:
+        name: the constraint's.
+        scope: its variables.
+        table: its costs, in solver's units.
+        bounds: its declared range, in solver's units; None where none is declared.
+        public: whether everybody knows its costs.
+    """
 
     name: str
     scope: tuple[str, ...]
     table: Table
     bounds: tuple[Cost, Cost] | None = None
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,6 +248,7 @@ class Setup:
                 c.scope,
                 self.solver_table(c.table, self.constraint_offsets.get(c.name, 0)),
                 self._solver_range(c.cost_range, self.constraint_offsets.get(c.name, 0)),
+                c.known_to == "all",
             )
             for c in self.problem.constraints.values()
         }

@@ -25,6 +25,7 @@ from agentsim.dcop.ordering import build_orders
 from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
 from agentsim.errors import SolverRefusal, UserError
 from agentsim.record.log import LogReader
+from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.mechanisms import (
     BoundedRange,
@@ -867,3 +868,76 @@ def test_it_is_an_agent_that_runs_with_no_parameter_given() -> None:
     result = simulate(colouring(0, n=5, density=1), Once)
     assert (result.status, result.violations) == ("finished", 0)
     assert OnceParams() == OnceParams(epsilon=1.0, delta=0.0, unit="agent", randomness="crypto")
+
+
+# Public constraints ----------------------------------------------------------------------------------------------
+
+
+def event_scheduling(seed: int) -> Problem:
+    """Five people, two events of three each: who attends what is public, who likes which slot is not."""
+    generator = registry.find("generators", "dimes")
+    problem = generator.generate(generator.Params(people=5, events=2, attendees=3, d=4, u=6), seed)
+    assert any(c.known_to == "all" for c in problem.constraints.values())
+    return problem
+
+
+@pytest.mark.parametrize("unit", ["agent", "edge", "entry"])
+def test_public_constraints_are_kept_and_cost_nothing(unit: str) -> None:
+    for seed in range(10):
+        problem = event_scheduling(seed)
+        result = simulate(problem, "once", unit=unit, randomness="seed", seed=seed)
+        at = problem.indices(result.assignment)
+        conflict = sum(
+            c.table[tuple(at[v] for v in c.scope)].item() for c in problem.constraints.values() if c.known_to == "all"
+        )
+        assert conflict == 0, seed
+        told = result.findings["accounting"]
+        assert told["outside"] == []
+        assert told["holds"]["own" if unit == "agent" else unit] <= told["claimed"] + 1e-9
+
+
+@pytest.mark.parametrize("unit", ["agent", "edge", "entry"])
+@pytest.mark.parametrize(
+    "public", [[0, math.inf, 0, math.inf], [0, 1, 50, 0], [math.inf, math.inf, math.inf, math.inf]]
+)
+def test_what_public_constraints_leave_is_chosen_from_in_private(unit: str, public: list[float]) -> None:
+    """Whatever the private costs are, the same values have a chance, and no log-ratio passes epsilon."""
+    four = Domain("four", tuple(range(4)))
+    rng = np.random.default_rng(5)
+
+    def law(costs: Sequence[int], delta: float) -> list[float]:
+        x = Variable("x", Domain("one", (0,)))
+        y = Variable("y", four, unary=np.array(costs), cost_range=(0, 9))
+        known = Constraint("known", ("x", "y"), np.array([public], dtype=float), known_to="all")
+        setup = setup_of(Problem.build([x, y], [known]), unit=unit, order="x,y", delta=delta)
+        return agents_of(setup)["y"].law({"x": 0})
+
+    # Private costs can make up for 9, not for 50; where everything is forbidden, anything may be chosen.
+    left = {d for d in range(4) if public[d] == min(public) or public[d] <= min(public) + 9}
+    for _ in range(60):
+        before = rng.integers(0, 10, 4)
+        after = before.copy()
+        if unit == "entry":
+            after[rng.integers(4)] = rng.integers(10)
+        else:
+            after = rng.integers(0, 10, 4)
+        for delta in (0.0, 1e-2):  # the same: with public constraints delta is not spent
+            p, q = law(before.tolist(), delta), law(after.tolist(), delta)
+            assert {d for d in range(4) if p[d] > 0} == {d for d in range(4) if q[d] > 0} == left
+            assert max(abs(math.log(p[d] / q[d])) for d in left) <= 1 + 1e-9
+
+
+def test_public_constraints_are_in_no_account() -> None:
+    setup = setup_of(event_scheduling(1), delta=1e-2)
+    public = {c.name for c in setup.problem.constraints.values() if c.known_to == "all"}
+    reader = Once.reader(ReaderContext.of(setup, setup.nodes))
+    assert Once.claim(setup).final
+    for released in Once.claim(setup).final:
+        assert public.isdisjoint(released.tables)
+    result = simulate(event_scheduling(1), "once", delta=1e-2, randomness="seed")
+    for delivery in result.log:
+        for statement in reader.read(delivery):
+            if isinstance(statement, Released):
+                assert public.isdisjoint(statement.tables)
+                restricted = any(c.public for c in setup.evaluated_at[statement.about])
+                assert isinstance(statement.mechanism, Pure if restricted else SubsetResponse)
