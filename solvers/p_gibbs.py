@@ -334,12 +334,22 @@ def gibbs_exponent(epsilon: float, domain: int) -> Fraction:
     return Fraction(max(0, math.floor(math.log(y) * 2**32) - 1), 2**32)
 
 
+_NUMBER: Final = Nothing("number of the iteration", ("t",))
+_EMPTY: Final = Nothing("empty", ("clean",))
+_FOLLOWS: Final = Nothing("follows from noisy sums", ("t_star", "t_bar"))
+
+
 class PGibbsReader(SdGibbsReader):
     """What a viewer of P-Gibbs can conclude, and which mechanism stands between a table and a message."""
 
     def __init__(self, context: ReaderContext) -> None:
         super().__init__(context)
         self.params: PGibbsParams = context.params
+        # The same objects again and again: accountants count them.
+        self.drawn = VisibleChoice(1 / self.params.gamma, self.params.q, self.multiplier)
+        self.forced = VisibleChoice(1 / self.params.gamma, 1.0, self.multiplier)
+        self.noisy = Gaussian(2 * self.multiplier)
+        self.law = Softmax((0.0, 1 / self.params.gamma), 1 - self.params.q, True)
         self.tables: dict[str, tuple[str, ...]] = {}
         for node, view in context.views.items():
             names = tuple(c.name for c in self.used(view.constraints, node))
@@ -363,12 +373,14 @@ class PGibbsReader(SdGibbsReader):
         yield Released("choice", ("value",), mechanism, 0, src, 0, self.tables.get(src, ()))
         yield ValueIs("value", ("value",), src, choice.value, "final")
 
-    def sampled(self, src: str, value: Value, context: Mapping[str, int]) -> Iterator[Statement]:
+    def sampled(self, src: str, value: Value, context: Mapping[str, int]) -> list[Statement]:
         """Return what a sampled value says, and by which mechanism it came about."""
-        law = Softmax((0.0, 1 / self.params.gamma), 1 - self.sampled_with(value.t), True)
-        yield ValueIs("value", ("t", "d"), src, value.d, "now")
-        yield Chosen("sample", ("d",), src, value.d, context, law, self.penalty)
-        yield self.sample_use(src, "d", value.t)
+        law = self.law if self.sampled_with(value.t) < 1 else Softmax((0.0, 1 / self.params.gamma), 0.0, True)
+        return [
+            ValueIs("value", ("t", "d"), src, value.d, "now"),
+            Chosen("sample", ("d",), src, value.d, context, law, self.penalty),
+            self.sample_use(src, "d", value.t),
+        ]
 
     def sampled_with(self, t: int) -> float:
         """Return the probability of a new sample in iteration t."""
@@ -381,26 +393,28 @@ class PGibbsReader(SdGibbsReader):
 
     def sample_use(self, src: str, field: str, t: int) -> Released:
         """Return the use that gives an iteration's value and, where it is a new one, its noisy relative utility."""
-        mechanism = VisibleChoice(1 / self.params.gamma, self.sampled_with(t), self.multiplier)
-        return self.use(src, "sample", field, mechanism, self.params.tau, t)
+        return self.use(
+            src, "sample", field, self.forced if self.sampled_with(t) == 1 else self.drawn, self.params.tau, t
+        )
 
-    def improvement(self, src: str, t: int) -> Iterator[Statement]:
+    def improvement(self, src: str, t: int) -> list[Statement]:
         """Return what the number of the best iteration says: it follows from noisy sums, the root's own among them."""
-        yield Nothing("follows from noisy sums", ("t_star", "t_bar"))
+        follows: list[Statement] = [_FOLLOWS]
         if src in self.context.roots and t:
-            yield self.best_use(src, "t_bar", t)
+            follows.append(self.best_use(src, "t_bar", t))
+        return follows
 
     def backtrack(self, src: str, report: Backtrack) -> Iterator[Statement]:  # type: ignore[override]
         """Return which mechanism stands before the relative utilities: the children's parts are released already."""
         params, t = self.params, report.t
-        yield Nothing("number of the iteration", ("t",))
+        yield _NUMBER
         yield self.sample_use(src, "delta", t)
         yield self.best_use(src, "best_delta", t)
         if params.variant == "code":
             clean = Clear("relative utilities without noise")
             yield self.use(src, "clean-delta", "clean", clean, params.tau, t)
         else:
-            yield Nothing("empty", ("clean",))
+            yield _EMPTY
 
     def best_use(self, src: str, field: str, t: int) -> Released:
         """Return the use that gives an iteration's noisy relative utility of the best response."""
@@ -408,7 +422,7 @@ class PGibbsReader(SdGibbsReader):
             both = Clear("the same noise as on the other relative utility: their difference is exact")
             return self.use(src, "best-delta", field, both, self.params.tau, t)
         # The best response is compared with a candidate for it: clipped to [0, c], the sensitivity is c.
-        return self.use(src, "best-delta", field, Gaussian(2 * self.multiplier), self.params.clip, t)
+        return self.use(src, "best-delta", field, self.noisy, self.params.clip, t)
 
     def use(self, src: str, label: str, field: str, mechanism: Mechanism, sensitivity: float, t: int) -> Released:
         """Return one use of a node's tables in iteration t."""

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Final, Literal, NamedTuple
 
 import numpy as np
 
@@ -276,6 +276,9 @@ def pick(uniform: float, weights: Array) -> int:
     return min(drawn, len(steps) - 1)  # the product may be rounded up to the last step
 
 
+_BEST: Final = Best()
+
+
 class SdGibbsReader:
     """What a viewer of SD-Gibbs can conclude.
 
@@ -310,15 +313,14 @@ class SdGibbsReader:
             return self.improvement(delivery.src, self.context.params.iterations)
         return self.backtrack(delivery.src, content)
 
-    def value(self, src: str, value: Value) -> Iterator[Statement]:
+    def value(self, src: str, value: Value) -> list[Statement]:
         """Return what a VALUE says."""
         known = self.known.get(src)
         if known is None or known[0] != value.t:
             known = self.known[src] = (value.t, *self.contexts(src, value.t))
             self.values[src] = [value, *self.values.get(src, [])[:1]]
-        yield from self.sampled(src, value, known[1])
-        yield Chosen("best-response", ("best",), src, value.best, known[2], Best(), self.penalty)
-        yield from self.improvement(src, value.t - 1)
+        best = Chosen("best-response", ("best",), src, value.best, known[2], _BEST, self.penalty)
+        return [*self.sampled(src, value, known[1]), best, *self.improvement(src, value.t - 1)]
 
     def contexts(self, src: str, t: int) -> tuple[dict[str, int], dict[str, int]]:
         """Return the viewer's part of the context and of the best-response context in which a VALUE was chosen."""
@@ -331,14 +333,16 @@ class SdGibbsReader:
                 best[node] = last[0].best if last and last[0].t == t else sampled[node]
         return sampled, best
 
-    def sampled(self, src: str, value: Value, context: Mapping[str, int]) -> Iterator[Statement]:
+    def sampled(self, src: str, value: Value, context: Mapping[str, int]) -> list[Statement]:
         """Return what the sampled value says."""
-        yield ValueIs("value", ("t", "d"), src, value.d, "now")
-        yield Chosen("sample", ("d",), src, value.d, context, Softmax(None, 0.0, True), self.penalty)
+        return [
+            ValueIs("value", ("t", "d"), src, value.d, "now"),
+            Chosen("sample", ("d",), src, value.d, context, Softmax(None, 0.0, True), self.penalty),
+        ]
 
-    def improvement(self, src: str, t: int) -> Iterator[Statement]:
+    def improvement(self, src: str, t: int) -> list[Statement]:
         """Return what the number of the best iteration, up to iteration t, says."""
-        yield Unanalysed("in which iteration the joint utility was best", ("t_star", "t_bar"))
+        return [Unanalysed("in which iteration the joint utility was best", ("t_star", "t_bar"))]
 
     def backtrack(self, src: str, report: Backtrack) -> Iterator[Statement]:
         """Return what a BACKTRACK says: two least costs apart by what was gained."""

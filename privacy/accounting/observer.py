@@ -104,6 +104,10 @@ class Accounting(Observer):
         self._uses: dict[tuple[str, tuple[str, ...]], Counter[Mechanism]] = {}
         """By node and tables: how often which mechanism was used."""
         self._outside: Counter[str] = Counter()
+        self._events: dict[int, tuple[Mechanism, int, bool, Mechanism]] = {}
+        """By a mechanism's identity: event, times, whether it hides nothing; and the mechanism, so that it lives."""
+        self._sentences: dict[object, str] = {}
+        """What kinds of statements disclose, in words."""
         problem, owners = self.context.setup.problem, self.context.setup.nodes
         self._touching: dict[str, list[str]] = {node: [] for node in owners}
         """By node: the cost functions that touch its variable."""
@@ -125,11 +129,13 @@ class Accounting(Observer):
                 told.update(statement.fields)
                 self._use(statement, delivery.type)
         telling = [s for s in statements if isinstance(s, _TELLING) and told.isdisjoint(s.fields)]
-        for statement in sorted(telling, key=lambda s: _TELLING.index(type(s))):
+        if len(telling) > 1:
+            telling.sort(key=lambda s: _TELLING.index(type(s)))
+        for statement in telling:
             # What shares a field with a release or something told already follows from it, or says where it belongs.
             if told.isdisjoint(statement.fields):
                 told.update(statement.fields)
-                self._outside[f"{_place(delivery.type, statement.fields)}: {_words(statement)}"] += 1
+                self._outside[self._sentence(delivery.type, statement)] += 1
         for field in uncovered(delivery, statements):
             self._outside[f"{delivery.type}.{field}: covered by no statement"] += 1
 
@@ -150,17 +156,34 @@ class Accounting(Observer):
         self._last[src, kind] = (payload, sent_at, {dst})
         return False
 
+    def _sentence(self, kind: str, statement: Statement) -> str:
+        """Return what a statement discloses in the clear; statements of one kind have one sentence."""
+        law = statement.law if isinstance(statement, Chosen) else None
+        key = (kind, statement.fields, type(statement), statement.label, type(law))
+        found = self._sentences.get(key)
+        if found is None:
+            found = self._sentences[key] = f"{_place(kind, statement.fields)}: {_words(statement)}"
+        return found
+
     def _use(self, released: Released, kind: str) -> None:
         key = (released.about, released.label, released.draw)
         if key in self._counted:
             return
         self._counted.add(key)
-        event, times = unwrapped(released.mechanism)
-        if not isinstance(event, PerTable) and reveals(event):
+        found = self._events.get(id(released.mechanism))
+        if found is None:
+            event, times = unwrapped(released.mechanism)
+            in_clear = not isinstance(event, PerTable) and reveals(event)
+            found = self._events[id(released.mechanism)] = (event, times, in_clear, released.mechanism)
+        event, times, in_clear, _ = found
+        if in_clear:
             words = event.reason if isinstance(event, Clear) else f"{event} hides nothing"
             self._outside[f"{_place(kind, released.fields)}: {words}"] += 1
             return
-        self._uses.setdefault((released.about, released.tables), Counter())[event] += times
+        uses = self._uses.get((released.about, released.tables))
+        if uses is None:
+            uses = self._uses[released.about, released.tables] = Counter()
+        uses[event] += times
 
     def findings(self) -> dict[str, Any]:
         """Return what is claimed and what holds: epsilon by unit, what is outside, notes, and how much was used."""
