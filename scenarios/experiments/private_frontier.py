@@ -1,10 +1,10 @@
 """How good a private solver can be: quality against the epsilon that really holds, and the converse.
 
-Random-cost colouring (costs 0 to 9, 30 to 99 agents, 10 to 19 values, density .2). For each solver and budget: what it
-claims, what holds for all that leaves an agent (each agent's own mechanism, one table, all tables at an agent; by the
-observer `accounting`), SQ against SD-Gibbs, and NQ, which is 0 for random assignments and 1 for SD-Gibbs. Rows
-`converse` bound every solver, local or with a trusted centre, for each unit of protection (`privacy.converse`); `cap`
-is the quality that the converse of the row's own unit allows at the epsilon claimed.
+Random-cost colouring (costs 0 to 9, 30 to 99 agents, 10 to 19 values, density .2). For each solver and budget: what
+it claims, what holds for all that leaves an agent (one entry, one table, each agent's own mechanism, all tables at an
+agent; by the observer `accounting`), SQ against SD-Gibbs, and NQ, which is 0 for random assignments and 1 for
+SD-Gibbs. Rows `converse` bound every solver, local or with a trusted centre, for each unit of protection
+(`privacy.converse`); `cap` is the quality that the converse of the row's own unit allows at the epsilon claimed.
 
 SQ .8 at epsilon 1 for the unit edge cannot be had by anybody here: the cap is about .73.
 """
@@ -29,6 +29,12 @@ INSTANCES: Final = 6
 BASELINE: Final = Arm.of("sd-gibbs", {"solver": "sd-gibbs", "epsilon": None})
 BASELINE_RUNS: Final = 3
 LOW, HIGH = 0, 9
+CAPTIONS: Final = {
+    "entry": "one entry of a table",
+    "edge": "one table",
+    "own": "an agent's own mechanism",
+    "agent": "all tables at an agent",
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class PrivateFrontier(Experiment):
     """Quality by true epsilon."""
 
     name = "private-frontier"
-    columns = ("solver", "epsilon", "own", "edge", "agent", "SQ", "SQ_se", "NQ", "NQ_se", "cap", "n")
+    columns = ("solver", "epsilon", "entry", "edge", "own", "agent", "SQ", "SQ_se", "NQ", "NQ_se", "cap", "n")
     key_columns = 1
 
     def arms(self) -> list[Arm]:
@@ -127,7 +133,7 @@ class PrivateFrontier(Experiment):
             if row["solver"] in unit:
                 row["cap"] = _quality(_converse(base, unit[row["solver"]], row["epsilon"]), base)["SQ"]
             rows.append(row)
-        rows.append({"solver": "random", "epsilon": 0.0, "own": 0.0, "edge": 0.0, "agent": 0.0})
+        rows.append({"solver": "random", "epsilon": 0.0, **dict.fromkeys(CAPTIONS, 0.0)})
         rows[-1] |= _quality([one.random for one in base], base)
         for unit_name in ("own", "edge", "agent"):
             for epsilon in EPSILONS:
@@ -137,7 +143,7 @@ class PrivateFrontier(Experiment):
 
     def notes(self, rows: list[dict[str, Any]]) -> list[str]:
         """Return what can be had at which price."""
-        notes = ["epsilon: as claimed; own, edge, agent: what holds for all that leaves an agent"]
+        notes = ["epsilon: as claimed; entry, edge, own, agent: what holds for all that leaves an agent"]
         for unit in UNITS:
             quality, cap = (cell(rows, column, solver=f"once, {unit}", epsilon=1.0) for column in ("SQ", "cap"))
             if quality is not None and cap is not None:
@@ -157,33 +163,42 @@ class PrivateFrontier(Experiment):
         return notes
 
     def figure(self, rows: list[dict[str, Any]]) -> Figure | None:
-        """Return NQ by epsilon: solvers as lines, the converses dashed."""
+        """Return NQ by the epsilon that holds, a panel for each unit; the converse dashed, what has none dotted."""
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(7.5, 5), layout="constrained")
-        axes = figure.add_subplot()
-        colours = {"agent": "C0", "own": "C0", "edge": "C1", "entry": "C2"}
-        for name in dict.fromkeys(row["solver"] for row in rows):
-            points = [row for row in rows if row["solver"] == name and row["epsilon"]]
-            if points and name != "converse, agent":
-                converse, unit = name.startswith("converse"), name.split(", ")[-1]
-                axes.errorbar(
-                    [row["epsilon"] for row in points], [row["NQ"] for row in points],
-                    None if converse else [row["NQ_se"] or 0.0 for row in points],
-                    label=name, linestyle="--" if converse else "-", marker="" if converse else "o", markersize=4,
-                    capsize=2, color=colours.get(unit),
-                )  # fmt: skip
-        axes.set_xscale("log")
-        axes.set_ylim(-0.1, 1.2)
-        axes.set_xlabel("epsilon, as claimed")
-        axes.set_ylabel("NQ: 0 random, 1 SD-Gibbs")
-        axes.legend(fontsize=8)
+        names = [name for name in dict.fromkeys(row["solver"] for row in rows) if not name.startswith("converse")]
+        colours = {name: f"C{k}" for k, name in enumerate(n for n in names if n.startswith(("once", "p-gibbs")))}
+        figure = Figure(figsize=(16, 4.4), layout="constrained")
+        for k, unit in enumerate(CAPTIONS):
+            axes = figure.add_subplot(1, len(CAPTIONS), k + 1)
+            for name, colour in colours.items():
+                own = [row for row in rows if row["solver"] == name]
+                points = [row for row in own if row[unit] and math.isfinite(float(row[unit]))]
+                if points:
+                    axes.errorbar(
+                        [row[unit] for row in points], [row["NQ"] for row in points],
+                        [row["NQ_se"] or 0.0 for row in points],
+                        label=name, marker="o", markersize=4, capsize=2, color=colour,
+                    )  # fmt: skip
+                else:
+                    best = max(row["NQ"] for row in own)
+                    axes.axhline(best, label=f"{name}: no epsilon holds", color=colour, linestyle=":")
+            bound = [r for r in rows if r["solver"] == f"converse, {'edge' if unit == 'entry' else unit}"]
+            axes.plot([row["epsilon"] for row in bound], [row["NQ"] for row in bound], "k--", label="converse")
+            axes.set_xscale("log")
+            axes.set_xlim(0.1, 200)
+            axes.set_ylim(-0.1, 1.2)
+            axes.set_xlabel(f"epsilon that holds for {CAPTIONS[unit]}")
+            axes.set_ylabel("NQ: 0 random, 1 SD-Gibbs")
+            if k == 0:
+                axes.legend(fontsize=7)
         return figure
 
 
 def _holds(accounting: Mapping[str, Any]) -> dict[str, Any]:
     holds = accounting.get("holds", {})
-    return {unit: holds.get(unit) for unit in ("own", "edge", "agent")}
+    # A mechanism that does not tell entries from tables protects both alike.
+    return {"entry": holds.get("entry", holds.get("edge"))} | {u: holds.get(u) for u in ("edge", "own", "agent")}
 
 
 def _quality(costs: Sequence[float], base: Sequence[Found]) -> dict[str, Any]:
