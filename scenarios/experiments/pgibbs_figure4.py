@@ -82,13 +82,12 @@ class PGibbsFigure4(QualityExperiment):
             for benchmark in BENCHMARKS:
                 own = [r for r in rows if (r["sweep"], r["benchmark"], r["variant"]) == (sweep, benchmark, "paper")]
                 if own and own[0]["NQ"] is not None and own[-1]["NQ"] is not None:
-                    change, error = (
-                        own[-1]["NQ"] - own[0]["NQ"],
-                        math.hypot(own[-1]["NQ_se"] or 0, own[0]["NQ_se"] or 0),
-                    )
+                    ends = [own[0]["NQ_se"], own[-1]["NQ_se"]]
+                    change = own[-1]["NQ"] - own[0]["NQ"]
+                    error = "one instance" if None in ends else f"standard error {math.hypot(*ends):.3f}"
                     notes.append(
                         f"{sweep} from {own[0]['value']} to {own[-1]['value']}, {benchmark}, the paper's noise: NQ "
-                        f"changes by {change:+.3f} ({error:.3f}), epsilon from {own[0]['epsilon']:.3g} to "
+                        f"changes by {change:+.3f} ({error}), epsilon from {own[0]['epsilon']:.3g} to "
                         f"{own[-1]['epsilon']:.3g}"
                     )
         notes.append("the paper reports quality rising with each budget; its figures are not given in numbers")
