@@ -941,3 +941,16 @@ def test_public_constraints_are_in_no_account() -> None:
                 assert public.isdisjoint(statement.tables)
                 restricted = any(c.public for c in setup.evaluated_at[statement.about])
                 assert isinstance(statement.mechanism, Pure if restricted else SubsetResponse)
+
+
+def test_a_choice_that_nobody_is_told_of_counts_all_the_same() -> None:
+    """In a chain the last agent sends nothing; its value is in the assignment, and its table is its neighbour's too."""
+    two = Domain("two", (0, 1))
+    pairs = (("a", "b"), ("b", "c"))
+    problem = Problem.build(
+        [Variable(name, two) for name in "abc"],
+        [Constraint("".join(s), s, np.eye(2), cost_range=(0, 1)) for s in pairs],
+    )
+    told = simulate(problem, "once", order="a,b,c", randomness="seed").findings["accounting"]
+    assert told["uses"]["nodes"] == 2, "a has no table to use"
+    assert told["holds"] == {"own": pytest.approx(1), "edge": pytest.approx(1), "agent": pytest.approx(2)}
