@@ -266,3 +266,25 @@ def test_another_component_does_not_shift_anothers_draws() -> None:
 
 if __name__ == "__main__":
     write_logs(Path(sys.argv[1]), int(sys.argv[2]))
+
+
+def test_an_observer_changes_nothing_where_an_agent_has_several_variables() -> None:
+    """Nodes of one agent share a clock: which of them runs first shows in the stamps of their messages."""
+
+    class Watcher(Observer):
+        def observe(self, delivery: Delivery) -> None:
+            pass
+
+    compared = 0
+    for seed in range(40):
+        problem = random_problem(np.random.default_rng(seed), max_variables=5)
+        if len(problem.agents) >= len(problem.variables):
+            continue
+        alone, watched = (
+            simulate(problem, "mgm", rounds=4, seed=seed, network="unit+duplicate:.5", observers=observers)
+            for observers in ([], [Watcher])
+        )
+        stamps = [[(d.src, d.dst, d.stamp, d.payload) for d in result.log] for result in (alone, watched)]
+        assert stamps[0] == stamps[1], seed
+        compared += 1
+    assert compared > 5
