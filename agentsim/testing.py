@@ -199,7 +199,7 @@ class Truth:
         """Tell whether it is clear which cost functions are meant, and under which values."""
         return (
             bool(term.parties)
-            and all(party in self._sizes for party in term.parties)
+            and all(party in (self._setup.nodes if term.rest == "share" else self._sizes) for party in term.parties)
             and term.rest in get_args(Rest)
             and (term.rest != "subtree" or self._setup.tree is not None)
             and self._sensible(term.context)
@@ -270,17 +270,7 @@ class Truth:
         """Return the cost functions that are meant, a forbidden tuple counting `forbidden`."""
         key = (parties, rest, forbidden)
         if key not in self._functions:
-            setup, nodes = self._setup, dict.fromkeys(parties)
-            if rest == "subtree":
-                assert setup.tree is not None
-                nodes.update(dict.fromkeys(n for party in parties for n in setup.tree.subtree(party)))
-            tables: list[NamedTable] = [((node,), setup.unary_table(node)) for node in nodes]
-            for at, constraints in setup.evaluated_at.items():
-                tables += [
-                    (c.scope, c.table)
-                    for c in constraints
-                    if (not nodes.keys().isdisjoint(c.scope) if rest == "local" else at in nodes)
-                ]
+            tables = [(f.scope, f.table) for f in self._setup.functions_of(parties, rest)]
             if forbidden < math.inf:
                 tables = [(axes, np.where(np.isinf(table), forbidden, table)) for axes, table in tables]
             self._functions[key] = tables

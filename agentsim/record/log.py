@@ -15,7 +15,7 @@ are msgpack arrays. A delivery starts with its sequence number; every other reco
     ["external", time, node, label, result]  result: nil in a redacted log
     ["crash", time, agent] and ["restart", time, agent]
     ["wake", time, step]                     timers went off, after the deliveries of that instant
-    ["abandon", time, node, reason]
+    ["abandon", time, node, reason, n]       n: messages that the node had sent
     ["result", object]
 
 A damaged length is told from a file that was cut: every block header has a checksum of its own, so a whole but wrong
@@ -331,7 +331,7 @@ _SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "crash": (str, _REAL, str),
     "restart": (str, _REAL, str),
     "wake": (str, _REAL, int),
-    "abandon": (str, _REAL, str, _ANY),
+    "abandon": (str, _REAL, str, str, int),
     "result": (str, dict),
 }
 

@@ -28,7 +28,8 @@ from agentsim.runtime.kernel import Kernel
 from agentsim.runtime.loop import run_apart
 from agentsim.runtime.messages import Codec
 from agentsim.runtime.network import Network
-from agentsim.runtime.observer import Observer
+from agentsim.runtime.observer import Observer, Outcome
+from agentsim.runtime.port import Abandonment
 from agentsim.runtime.result import jsonable
 from agentsim.runtime.setup import decode_places, prepare
 from agentsim.runtime.simulate import ObserverLike, attach, make_observers
@@ -179,6 +180,7 @@ class _Feed(Kernel):
         self._next: Delivery | None = None
         self._final_time: float | None = None
         self.damaged: str | None = None
+        self.outcome: Outcome | None = None
         self.running = 1
         self._pull()
 
@@ -191,6 +193,7 @@ class _Feed(Kernel):
                     return
                 if record[0] == "result":
                     self._final_time = record[1].get("virtual_time")
+                    self.outcome = _outcome(record[1])
         except LogDamaged as error:
             self.damaged = str(error)
 
@@ -235,4 +238,15 @@ def _observe(log: Log, setup: Setup, cls: type[Agent], observers: list[Observer]
     run_apart(go)
     if kernel.failure is not None:
         raise kernel.failure
-    return _Observed(findings_of(observers), bool(log.whole) and kernel.damaged is None, kernel.seq, kernel.damaged)
+    whole = bool(log.whole) and kernel.damaged is None
+    return _Observed(findings_of(observers, kernel.outcome), whole, kernel.seq, kernel.damaged)
+
+
+def _outcome(result: Mapping[str, Any]) -> Outcome | None:
+    """Return how the run ended by its log; None if the record is not of a form that says so."""
+    assignment, abandoned = result.get("assignment"), result.get("abandoned")
+    try:
+        values = {str(name): int(value) for name, value in dict(assignment or {}).items()}
+        return Outcome(values or None, Abandonment(**abandoned) if abandoned is not None else None)
+    except (TypeError, ValueError):
+        return None

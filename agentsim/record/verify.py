@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ from agentsim.record.reader import Log
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.kernel import Kernel
 from agentsim.runtime.loop import run_apart
-from agentsim.runtime.messages import Codec, MessageError, spec_of
+from agentsim.runtime.messages import Abandon, Codec, MessageError, spec_of
 from agentsim.runtime.network import Network
+from agentsim.runtime.port import Abandoned, Port
 from agentsim.runtime.result import jsonable
 from agentsim.runtime.simulate import populate, published_facts
 from agentsim.runtime.view import Setup
@@ -65,6 +66,18 @@ class _Verifier(Kernel):
         self._close_always = True
         self._result: dict[str, Any] | None = None
         self.external_results = self._external
+
+    def abandon_as_logged(self, records: Iterable[tuple[Any, ...]]) -> None:
+        """Let nodes abandon where they did: gates are not run again, so their verdicts come from the log."""
+        refused = {(record[2], record[4]): record[3] for record in records}
+
+        def check(port: Port, to: str, message: Any, payload: bytes) -> None:
+            reason = refused.get((port.name, port._n))
+            if reason is not None:
+                raise Abandoned(port.name, reason)
+
+        if refused:
+            self.checked_sends, self.plain_sends = check, False
 
     def _peek(self) -> tuple[Any, ...] | None:
         if not self._ahead:
@@ -237,6 +250,9 @@ class _Verifier(Kernel):
             message = self.codec.decode(type_name, payload)
         except MessageError as error:
             raise ReplayDivergence(seq, src, f"a malformed {type_name} ({error})", "would not send it") from None
+        if self.abandoned is not None and type(message) is Abandon:
+            self._leave(port.host)
+            return
         port.inbox.append((src, message))
         port.stamps.append(stamp)
         if port.parked:
@@ -253,7 +269,8 @@ class _Verifier(Kernel):
                 self._last_seq, src, "nothing", f"sent {emission.type} to {emission.dst} (send {n})"
             )
         if not self._partial and not self._skipped:
-            own = {spec_of(t).name for t in self._log.solver.messages} if self._log.solver is not None else set()
+            solver = self._log.solver
+            own = {spec_of(t).name for t in (*solver.messages, Abandon)} if solver is not None else set()
             tallies = [t for p in self.ports.values() for t in p._tally.values() if t.spec.name in own]
             got = {
                 "messages": sum(t.count for t in tallies),
@@ -306,12 +323,15 @@ def _forged(header: Mapping[str, Any], setup: Setup) -> dict[str, Any] | None:
     return None
 
 
-def _last_record(log: Log) -> tuple[Any, ...] | None:
-    last = None
+def _last_record(log: Log) -> tuple[tuple[Any, ...] | None, list[tuple[Any, ...]]]:
+    """Return a log's last record, None if it has none, and those of agents that abandoned."""
+    last, abandoned = None, []
     with contextlib.suppress(LogDamaged):
         for record in log.records():
             last = record
-    return last
+            if record[0] == "abandon":
+                abandoned.append(record)
+    return last, abandoned
 
 
 def _opens(record: tuple[Any, ...]) -> bool:
@@ -353,7 +373,7 @@ def verify(
     if difference is not None:
         return difference, 0
     skipped = frozenset(node for node, owner in setup.nodes.items() if owner in replaced)
-    last = _last_record(log)
+    last, abandoned = _last_record(log)
     ended = last[1] if last is not None and last[0] == "result" else {}
     kernel = _Verifier(
         Codec(cls.all_messages()),
@@ -365,7 +385,8 @@ def verify(
     )
     status = ended.get("status")
     stopped = bool(ended.get("partial")) and status in ("timeout", "interrupted")
-    kernel.verify_against(log, setup, skipped, stopped or status in ("error", "abandoned"))
+    kernel.verify_against(log, setup, skipped, stopped or status == "error")
+    kernel.abandon_as_logged(abandoned)
     populate(kernel, setup, cls, dict.fromkeys(replaced, _Absent))
     failure: BaseException | None
     try:

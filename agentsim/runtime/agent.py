@@ -38,6 +38,9 @@ class Agent:
     * `Params`: a frozen dataclass of its parameters, all with defaults;
     * `place`: "tree", "order" or None, what it is told of its place among the others;
     * `tree_choice`: which tree it gets when neither root nor order is given;
+    * `knows`: its "neighbours"; or "everybody": all that is public of the problem (`view.public`), which then runs as
+      it is, without copies for foreign owners, each agent answering for its share of the costs (`view.share`). Agents
+      without variables take part;
     * `costs`: "nonnegative" (complete search: shifted by the offsets in the log's header) or "signed";
     * `complete`: whether it finds the optimum (see `is_exact` for parameters that give this up);
     * `status`: how far it is proved: "verified" (against an oracle), "tested" or "experimental";
@@ -56,6 +59,7 @@ class Agent:
     Params: ClassVar[type[Any] | None] = None
     place: ClassVar[Literal["tree", "order"] | None] = None
     tree_choice: ClassVar[Literal["degree", "smallest-table"]] = "degree"
+    knows: ClassVar[Literal["neighbours", "everybody"]] = "neighbours"
     costs: ClassVar[Literal["nonnegative", "signed"]] = "signed"
     complete: ClassVar[bool] = False
     status: ClassVar[Literal["verified", "tested", "experimental"]] = "tested"
@@ -79,12 +83,14 @@ class Agent:
 
     @classmethod
     def all_messages(cls) -> tuple[type, ...]:
-        """Return every message type that a run of this solver may see: its own, and those of the distributed DFS."""
+        """Return every message type that a run of this solver may see: its own, the distributed DFS's, ABANDON."""
+        from agentsim.runtime.messages import Abandon
+
         if cls.place != "tree":
-            return cls.messages
+            return (*cls.messages, Abandon)
         from agentsim.runtime.dfs import DFS_MESSAGES
 
-        return (*cls.messages, *DFS_MESSAGES)
+        return (*cls.messages, *DFS_MESSAGES, Abandon)
 
     @classmethod
     def is_exact(cls, params: Any) -> bool:

@@ -7,22 +7,25 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from agentsim.dcop.problem import Cost
+from agentsim.dcop.problem import Cost, Problem
 from agentsim.errors import RunError
 from agentsim.record.reader import Log
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.kernel import Kernel, ObserverFailure
-from agentsim.runtime.messages import spec_of
-from agentsim.runtime.observer import Observer
+from agentsim.runtime.messages import Abandon, spec_of
+from agentsim.runtime.observer import Observer, Outcome
+from agentsim.runtime.port import Abandonment
 from agentsim.runtime.result import AgentMetrics, Result, TypeMetrics, best_assignment, jsonable
 from agentsim.runtime.view import Setup
 
 
-def findings_of(observers: Iterable[Observer]) -> dict[str, Any]:
-    """Return each observer's findings by its label."""
+def findings_of(observers: Iterable[Observer], outcome: Outcome | None) -> dict[str, Any]:
+    """Return each observer's findings by its label, having told it how the run ended (None: the log was cut)."""
     findings: dict[str, Any] = {}
     for observer in observers:
         try:
+            if outcome is not None:
+                observer.ended(outcome)
             findings[observer.label] = jsonable(observer.findings())
         except Exception as error:
             raise ObserverFailure(observer.label, f"{type(error).__name__}: {error} in findings()") from error
@@ -46,23 +49,19 @@ def conclude(
         RunError: what made the run fail, with the result as its `result`.
     """
     failure = kernel.failure
+    problem = setup.original
+    final = {name: kernel.ports[name]._assigned for name in problem.variables}
+    status = _status(kernel, cls.is_exact(setup.params) and honest, failure)
+    indices = _held(kernel, setup, status, final)
+    cost, violations = _evaluate(problem, indices)
     findings: dict[str, Any] = {}
     if failure is None:
         try:
-            findings = findings_of(observers)
+            findings = findings_of(observers, Outcome(indices if cost is not None else None, _who(kernel, setup)))
         except ObserverFailure as error:
-            failure = error
-    problem = setup.original
-    status = _status(kernel, cls.is_exact(setup.params) and honest, failure)
-    final = {name: kernel.ports[name]._assigned for name in problem.variables}
-    indices = {n: v for n, v in final.items() if v is not None}
-    if status in ("timeout", "interrupted", "deadlock", "error", "abandoned"):
-        indices = best_assignment(problem, tuple(kernel.values)) or {}
-    cost: Cost | None = None
-    violations: int | None = None
-    if len(indices) == len(problem.variables):
-        evaluation = problem.evaluate_indices(indices)
-        cost, violations = evaluation.cost, evaluation.violations
+            failure, status = error, "error"
+            indices = _held(kernel, setup, status, final)
+            cost, violations = _evaluate(problem, indices)
     bound = _bound(kernel, setup) if honest else None
     if status in ("optimal", "finished") and bound == (math.inf if setup.sense > 0 else -math.inf):
         status = "infeasible"
@@ -83,8 +82,9 @@ def conclude(
             f"{len(setup.offsets_from_tables)} cost functions had to be shifted by an offset read off a private table: "
             "declare a cost range to avoid this disclosure"
         )
-    if kernel.abandoned is not None:
-        notes.append(f"{kernel.abandoned[0]} abandoned at time {kernel.abandoned[1]:g}: {kernel.abandoned[2]}")
+    abandoned = _who(kernel, setup)
+    if abandoned is not None:
+        notes.append(f"{abandoned.node} abandoned at time {abandoned.time:g}: {abandoned.reason}")
     summary: dict[str, Any] = {
         "status": status,
         "cost": cost,
@@ -95,6 +95,7 @@ def conclude(
         "nccc": max((h.clock for h in kernel.hosts.values()), default=0),
         "virtual_time": kernel.now,
         "limit": kernel.limit if status != "deadlock" else None,
+        "abandoned": dataclasses.asdict(abandoned) if abandoned is not None else None,
     }
     for label, found in findings.items():
         kernel.writer.add(("finding", kernel.now, label, found))
@@ -122,6 +123,7 @@ def conclude(
         solver=solver_name,
         problem=problem.name,
         limit=summary["limit"],
+        abandoned=abandoned,
         findings=findings,
         deadlock=kernel.deadlock,
         notes=tuple(notes),
@@ -135,6 +137,29 @@ def conclude(
             failure.result = result
         raise failure
     return result
+
+
+def _held(kernel: Kernel, setup: Setup, status: str, final: dict[str, int | None]) -> dict[str, int]:
+    """Return the final values, or, of a run that did not end by itself, the best that were held together."""
+    if status in ("timeout", "interrupted", "deadlock", "error", "abandoned"):
+        return best_assignment(setup.original, tuple(kernel.values)) or {}
+    return {n: v for n, v in final.items() if v is not None}
+
+
+def _evaluate(problem: Problem, indices: dict[str, int]) -> tuple[Cost | None, int | None]:
+    """Return cost and violations of a complete assignment; (None, None) if it is not complete."""
+    if len(indices) < len(problem.variables):
+        return None, None
+    evaluation = problem.evaluate_indices(indices)
+    return evaluation.cost, evaluation.violations
+
+
+def _who(kernel: Kernel, setup: Setup) -> Abandonment | None:
+    """Return who abandoned the run first."""
+    if kernel.abandoned is None:
+        return None
+    node, time, reason = kernel.abandoned
+    return Abandonment(setup.nodes[node], node, time, reason)
 
 
 def _status(kernel: Kernel, exact: bool, failure: BaseException | None) -> str:
@@ -167,7 +192,7 @@ def _metrics(
 ) -> tuple[dict[str, TypeMetrics], dict[str, TypeMetrics], dict[str, AgentMetrics], int]:
     """Return by type what the algorithm sent, the same of finding the tree, by agent, and the local messages."""
     by_type: dict[str, list[int]] = {}
-    own = {spec_of(t).name for t in cls.messages}
+    own = {spec_of(t).name for t in (*cls.messages, Abandon)}
     agents: dict[str, AgentMetrics] = {}
     local = 0
     for host in kernel.hosts.values():

@@ -1,13 +1,13 @@
 """Gates: an agent's own guard at its door.
 
 A gate sees each message that its agent is about to send, together with the statements that the receiver could draw from
-it, and says "send" or "abandon". It runs inside the sender's step, so nothing has left when it decides. Abandoning
-ends the run with status `abandoned`.
+it, and says "send" or "abandon". It runs inside the sender's step, so nothing has left when it decides. Who abandons
+leaves, every other agent is told so (ABANDON), and with that the run ends with status `abandoned`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 from agentsim.runtime.agent import Agent
@@ -24,8 +24,8 @@ class Gate(Protocol):
 
     def before_send(
         self, views: Mapping[str, LocalView], envelope: Envelope, statements: list[Statement]
-    ) -> Literal["send", "abandon"]:
-        """Return "send" or "abandon".
+    ) -> Literal["send", "abandon"] | tuple[Literal["abandon"], str]:
+        """Return "send", or "abandon", with a reason if it gives one: ("abandon", "it costs too much").
 
         Args:
             views: the agent's own local views, by node.
@@ -33,6 +33,10 @@ class Gate(Protocol):
             statements: what its receiver can conclude from it, given what the two have exchanged before.
         """
         ...
+
+
+GateFactory = Callable[[Setup, type[Agent]], Mapping[str, Gate]]
+"""Makes the gates of a run, by agent, from its setup and its solver's class."""
 
 
 class GateKeeper:
@@ -70,8 +74,11 @@ class GateKeeper:
         statements = self._read(sender, receiver, delivery)
         envelope = Envelope(kernel.now, port.name, to, kind.name, port._n + 1, delivery.message)
         verdict = gate.before_send(self._views[sender], envelope, statements)
+        why = ""
+        if isinstance(verdict, tuple):
+            verdict, why = verdict[0], f": {verdict[1]}"
         if verdict == "abandon":
-            raise Abandoned(port.name, f"its gate refused to send {kind.name} to {to}")
+            raise Abandoned(port.name, f"its gate refused to send {kind.name} to {to}{why}")
         if verdict != "send":
             raise ValueError(f"the gate of {sender} returned {verdict!r}, not 'send' or 'abandon'")
 

@@ -23,7 +23,7 @@ from agentsim.errors import RunError
 from agentsim.record.log import BLOCK_SIZE, LogWriter
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Codec, MessageError, spec_of
+from agentsim.runtime.messages import Abandon, Codec, MessageError, spec_of
 from agentsim.runtime.network import Fate, Network
 from agentsim.runtime.port import Abandoned, Activity, Host, Mailbox, Port, Tally
 from agentsim.runtime.router import Entry, Interceptor, Router
@@ -288,9 +288,8 @@ class Kernel:
         mailbox = activity.mailbox
         error = activity.error
         if isinstance(error, Abandoned):
-            self.abandoned = (error.node, self.now, error.reason)
-            self.writer.add(("abandon", self.now, error.node, error.reason))
-            self.finish(None)
+            assert isinstance(mailbox, Port)
+            self._abandon(mailbox, activity, error)
             return
         if isinstance(error, StuckAgent):
             self.stuck(error)
@@ -307,6 +306,32 @@ class Kernel:
         self.awake -= 1
         if not self.awake:
             self.advance()
+
+    def _abandon(self, port: Port, activity: Activity, why: Abandoned) -> None:
+        """Take an agent out of the run that has abandoned it, and tell all others, for whom it is then over too."""
+        host = port.host
+        self.writer.add(("abandon", self.now, why.node, why.reason, port._n))
+        if self.abandoned is None:
+            self.abandoned = (why.node, self.now, why.reason)
+        if activity.main:
+            self.running -= 1
+        self._leave(host)
+        for other in self.hosts.values():
+            if other is not host:
+                port.send(other.nodes[0].name, Abandon())
+        self.awake -= 1
+        if not self.awake:
+            self.advance()
+
+    def _leave(self, host: Host) -> None:
+        """Close all that an agent still does."""
+        for port in host.nodes:
+            for activity in port._activities:
+                if not activity.done:
+                    self._retire(activity)
+                    if activity.main:
+                        self.running -= 1
+            port.finished, port.parked = True, []
 
     def _close_others(self, port: Port, main: Activity) -> None:
         for other in port._activities:
@@ -348,7 +373,7 @@ class Kernel:
         """Say why a send failed, naming sender, receiver and type."""
         kind = type(message)
         if kind not in port._tally:
-            known = ", ".join(t.spec.name for t in port._tally.values()) or "none"
+            known = ", ".join(t.spec.name for cls, t in port._tally.items() if cls is not Abandon) or "none"
             return MessageError(f"{port.name} sent {to} a {kind.__name__}, not a message type of its solver ({known})")
         name = port._tally[kind].spec.name
         if to not in self.ports:
@@ -360,7 +385,7 @@ class Kernel:
 
         That is later than now by the computing done in this step, and as late as the clock says in real time.
         """
-        if self.checked_sends is not None:
+        if self.checked_sends is not None and type(message) is not Abandon:
             self.checked_sends(port, to, message, payload)
         host = port.host
         at = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
@@ -546,6 +571,8 @@ class Kernel:
                 ) from error
             if feed is not None:
                 feed.append(_new(Delivery, (*record, message)))
+            if self.abandoned is not None and type(message) is Abandon:
+                self._leave(host)
             if not dst.finished:
                 dst.inbox.append((src.name, message))
                 dst.stamps.append(stamp)

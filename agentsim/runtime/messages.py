@@ -340,6 +340,11 @@ def spec_of(cls: type) -> MessageSpec:
     return spec
 
 
+@message("ABANDON")
+class Abandon(NamedTuple):
+    """The sender's agent has left the search, which is over: what the kernel tells every other agent."""
+
+
 class Codec:
     """The message types of one solver, by wire name.
 

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from agentsim.errors import UserError
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.network import quote, split_names, unquote
+from agentsim.runtime.port import Abandonment
 from agentsim.runtime.reading import make_reader
 from agentsim.runtime.statements import Reader, Statement
 from agentsim.runtime.view import LocalView, Setup
@@ -152,6 +153,19 @@ class ObserverContext:
         return make_reader(self.solver, self.setup, nodes)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended, for observers that price it.
+
+    Args:
+        assignment: domain index by variable of the problem as it was given; None without a complete assignment.
+        abandoned: who abandoned it, or None.
+    """
+
+    assignment: Mapping[str, int] | None
+    abandoned: Abandonment | None
+
+
 class Observer:
     """Base of every observer: override `observe`, and `start` and `findings` as needed.
 
@@ -175,6 +189,9 @@ class Observer:
 
     def observe(self, delivery: Delivery) -> None:
         """Look at one delivery, in the log's order."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Hear how the run ended, once, before `findings`; not called where a log was cut before its result."""
 
     def findings(self) -> Any:
         """Return what was found: plain data (maps, lists, numbers, strings). Called once, at the end."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Coroutine
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from agentsim.errors import RunError
@@ -40,6 +41,16 @@ class Abandoned(BaseException):
     def __init__(self, node: str, reason: str) -> None:
         super().__init__(reason)
         self.node, self.reason = node, reason
+
+
+@dataclass(frozen=True, slots=True)
+class Abandonment:
+    """Who abandoned a run, with which of its nodes, at what virtual time and why."""
+
+    agent: str
+    node: str
+    time: float
+    reason: str
 
 
 class Host:
@@ -344,6 +355,8 @@ class Activity:
                     kernel.advance()
                     if self.ready:
                         self.ready = False
+                        if self.done:  # woken, and then told that all is over, in one instant
+                            return
                         continue
                 self.future = future = new_future(loop=loop)
                 await future

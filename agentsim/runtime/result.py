@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from agentsim.dcop.problem import Cost, Problem, Value
 from agentsim.record.reader import Log
 from agentsim.runtime.kernel import Deadlock
+from agentsim.runtime.port import Abandonment
 
 STATUSES = ("optimal", "finished", "infeasible", "abandoned", "timeout", "deadlock", "error", "interrupted")
 
@@ -57,6 +58,7 @@ class Result:
         local_messages: between nodes of one agent.
         transport: packets lost, duplicated, retransmitted, acknowledged, given up, altered by the network.
         limit: which limit ended the run, or None.
+        abandoned: who abandoned the run (the first to do so), when and why, or None.
         findings: by observer.
         deadlock: who waited for what, when the run ended so.
         notes: sentences worth telling, such as offsets read off private tables.
@@ -86,6 +88,7 @@ class Result:
     solver: str
     problem: str
     limit: str | None
+    abandoned: Abandonment | None
     findings: dict[str, Any]
     deadlock: Deadlock | None
     notes: tuple[str, ...]
@@ -119,6 +122,7 @@ class Result:
                 "solver": self.solver,
                 "problem": self.problem,
                 "limit": self.limit,
+                "abandoned": asdict(self.abandoned) if self.abandoned is not None else None,
                 "findings": self.findings,
                 "deadlock": str(self.deadlock) if self.deadlock is not None else None,
                 "notes": list(self.notes),

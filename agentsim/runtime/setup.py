@@ -65,8 +65,8 @@ def prepare(
         SolverRefusal: the solver cannot do this problem.
     """
     params = registry.make_params(solver.Params, given, f"solver {solver_name}")
-    compiled, copies = compile_owners(problem)
-    setup = Setup(compiled, problem, copies, solver.costs, params=params)
+    compiled, copies = compile_owners(problem) if solver.knows == "neighbours" else (problem, {})
+    setup = Setup(compiled, problem, copies, solver.costs, params=params, knows=solver.knows)
     if not places:
         return setup
     root, order = getattr(params, "root", None), getattr(params, "order", None)
@@ -81,7 +81,8 @@ def prepare(
         setup = dataclasses.replace(setup, tree=tree, tells_place=not by_messages)
     elif solver.place == "order":
         setup = with_orders(setup, build_orders(compiled, order=order, root=root))
-    setup.check_evaluators()
+    if solver.knows == "neighbours":
+        setup.check_evaluators()
     solver.refuse(setup)
     return setup
 

@@ -19,7 +19,7 @@ from agentsim.record.log import LogWriter
 from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.conclude import conclude
-from agentsim.runtime.gate import Gate, GateKeeper
+from agentsim.runtime.gate import Gate, GateFactory, GateKeeper
 from agentsim.runtime.kernel import Kernel, Limits
 from agentsim.runtime.loop import run_apart
 from agentsim.runtime.messages import Codec
@@ -69,7 +69,7 @@ async def run(
     check_cost: float = 0.0,
     replace: Mapping[str, AgentFactory] | None = None,
     interceptors: Sequence[Interceptor] = (),
-    gates: Mapping[str, Gate] | None = None,
+    gates: Mapping[str, Gate] | GateFactory | None = None,
     monitor: Callable[[Kernel], None] | None = None,
     task_order: Callable[[list[Activity]], list[Activity]] | None = None,
     **params: Any,
@@ -92,7 +92,7 @@ async def run(
         check_cost: virtual time that one constraint check takes.
         replace: agent -> class (or factory) of an agent to run instead: an active adversary.
         interceptors: active adversaries on the router.
-        gates: agent -> gate before each of its sends.
+        gates: agent -> gate before each of its sends; or what makes them of setup and solver.
         monitor: called with the kernel a few times a second, from another thread.
         task_order: shuffles the start of the tasks; changes nothing, which tests prove.
         **params: the solver's own parameters.
@@ -114,6 +114,8 @@ async def run(
     started = time.perf_counter()
     setup = prepare(problem, cls, name, params)
     replaced = dict(replace or {})
+    if callable(gates):
+        gates = gates(setup, cls)
     unknown = set(replaced) | set(gates or {})
     for agent in sorted(unknown - set(problem.agents)):
         raise UserError(f"no agent is called {agent!r}")
@@ -174,7 +176,7 @@ def populate(kernel: Kernel, setup: Setup, cls: type[Agent], replaced: Mapping[s
     def factory(port: Port) -> Agent:
         view = setup.view(port.name)
         make: AgentFactory = replaced.get(port.host.name, cls)
-        if not view.domain and not getattr(cls, "uses_idle_agents", False):
+        if not view.domain and cls.knows == "neighbours":
             make = IdleAgent
         return make(view, port, setup.params)
 

@@ -22,7 +22,7 @@ from agentsim.runtime.messages import Array, Cost
 from agentsim.runtime.view import LocalView, Setup
 
 Relation = Literal["<=", "==", ">="]
-Rest = Literal["none", "subtree", "unknown", "local"]
+Rest = Literal["none", "subtree", "unknown", "local", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Term:
         parties: the nodes whose own cost functions are meant.
         rest: "none"; "subtree": also everything below the parties, unnamed; "unknown": also unnamed terms, each at
             least the floor; "local": not what the parties evaluate but every cost function, counted once, whose scope
-            holds a variable of theirs.
+            holds a variable of theirs; "share": what their agents answer for (`Setup.shares`).
         context: domain index by variable.
         coefficient: what the cost is multiplied with in the sum of terms.
     """
@@ -188,6 +188,8 @@ class ReaderContext:
         order: the public total orders, one per component; empty where the solver has none.
         subtree: nodes at and below a node. Offsets of a subtree are public; its names are no disclosure of a message.
         roots: the roots of the tree's components.
+        share_offsets: sum of the public offsets of the cost functions that a node's agent answers for, by node; empty
+            for solvers whose agents know their neighbours alone.
         params: the solver's public parameters.
     """
 
@@ -198,14 +200,22 @@ class ReaderContext:
     order: tuple[tuple[str, ...], ...]
     subtree: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     roots: frozenset[str] = frozenset()
+    share_offsets: Mapping[str, Cost] = field(default_factory=dict)
     params: Any = None
     _offsets: dict[tuple[tuple[str, ...], Rest], Cost] = field(default_factory=dict, init=False, repr=False)
 
     def offset(self, parties: Iterable[str], rest: Rest = "none") -> Cost:
-        """Return the offsets contained in the cost of `parties`, with everything below them for rest="subtree"."""
+        """Return the offsets contained in the cost of `parties` and `rest`.
+
+        Args:
+            parties: nodes; of different agents for rest="share".
+            rest: "none", "subtree" or "share".
+        """
         key = (tuple(parties), rest)
         found = self._offsets.get(key)
-        if found is None:
+        if found is None and rest == "share":
+            found = self._offsets[key] = sum(self.share_offsets[party] for party in key[0])
+        elif found is None:
             names: set[str] = set()
             for party in key[0]:
                 names.update(self.subtree[party] if rest == "subtree" else (party,))
@@ -225,6 +235,7 @@ class ReaderContext:
             order=setup.orders or (),
             subtree=_Subtrees(tree.subtree) if tree is not None else {},
             roots=frozenset(tree.roots) if tree is not None else frozenset(),
+            share_offsets={n: setup.share_offset(n) for n in setup.nodes} if setup.knows == "everybody" else {},
             params=setup.params,
         )
 

@@ -12,7 +12,7 @@ which discloses something and is listed as such in the log's header (`offsets_fr
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -45,6 +45,23 @@ class LocalConstraint:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class PublicPart:
+    """What everybody knows of a problem: all but the agents' own cost functions. Costs are in solver's units.
+
+    Args:
+        sizes: number of values by variable, in the problem's order.
+        constraints: those that every agent can evaluate.
+        speakers: the node that speaks for each agent, in the problem's order of agents: its first.
+        scopes: by agent, the scopes of the cost functions in its share.
+    """
+
+    sizes: Mapping[str, int]
+    constraints: tuple[LocalConstraint, ...]
+    speakers: Mapping[str, str]
+    scopes: Mapping[str, tuple[tuple[str, ...], ...]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LocalView:
     """All that one node is told. Costs are in solver's units, values are domain indices.
 
@@ -57,6 +74,8 @@ class LocalView:
         has_unary: whether it has a private cost at all; `unary` is zero where not.
         unary_bounds: the declared, public range of the private cost; None where none is declared.
         sense: +1 when the problem minimises, -1 when it maximises.
+        public: what everybody knows, for solvers whose agents know `everybody`; None for all others.
+        share: the cost functions that its agent answers for; empty where `public` is None.
         constraints: those on its variable that its owner can evaluate.
         neighbours: names of variables that share a constraint with it, in the problem's order.
         domain_sizes: number of values of its own variable and of its neighbours.
@@ -83,6 +102,8 @@ class LocalView:
     tolerance: float
     unary_bounds: tuple[Cost, Cost] | None = None
     sense: int = 1
+    public: PublicPart | None = None
+    share: tuple[LocalConstraint, ...] = ()
 
     @property
     def size(self) -> int:
@@ -135,6 +156,7 @@ class Setup:
         orders: one total order of variables per component, for solvers that have them.
         tells_place: False when nodes find their place by messages.
         params: the solver's resolved parameters.
+        knows: whom the solver's agents know.
         published_offsets: offsets by unary cost and by constraint, from the header of a log whose costs were left out.
     """
 
@@ -147,6 +169,7 @@ class Setup:
     order_places: Mapping[str, OrderPlace] = field(default_factory=dict)
     tells_place: bool = True
     params: Any = None
+    knows: Literal["neighbours", "everybody"] = "neighbours"
     published_offsets: tuple[Mapping[str, Cost], Mapping[str, Cost]] | None = None
 
     @property
@@ -297,8 +320,9 @@ class Setup:
         if variable is None or variable.agent != agent:
             nothing = np.zeros(0, dtype=np.int64)
             return LocalView(
-                node, number, agent, (), nothing, False, (), (), {}, siblings, None, None, self.problem.integral, 0.0
-            )
+                node, number, agent, (), nothing, False, (), (), {}, siblings, None, None, self.problem.integral,
+                self.problem.tolerance, None, self.sense, *self._knowledge(agent),
+            )  # fmt: skip
         neighbours = tuple(sorted(self._graph[node], key=self._position.__getitem__))
         place: TreePlace | OrderPlace | None = None
         if self.tells_place:
@@ -323,7 +347,57 @@ class Setup:
             tolerance=self.problem.tolerance,
             unary_bounds=self._solver_range(variable.cost_range, self.unary_offsets.get(node, 0)),
             sense=self.sense,
+            public=self._knowledge(agent)[0],
+            share=self._knowledge(agent)[1],
         )
+
+    def _knowledge(self, agent: str) -> tuple[PublicPart | None, tuple[LocalConstraint, ...]]:
+        return (self.public_part, self.shares[agent]) if self.knows == "everybody" else (None, ())
+
+    # Who answers for which cost function, where agents answer for all that they alone can evaluate.
+
+    @cached_property
+    def shares(self) -> dict[str, tuple[LocalConstraint, ...]]:
+        """The cost functions that each agent answers for: private costs, and constraints that not everybody knows.
+
+        A private cost is named like its variable. Of several agents that know a constraint the first answers for it.
+        """
+        shares: dict[str, list[LocalConstraint]] = {agent: [] for agent in self.problem.agents}
+        for v in self.problem.variables.values():
+            if v.unary is not None:
+                offset = self.unary_offsets.get(v.name, 0)
+                bounds = self._solver_range(v.cost_range, offset)
+                shares[v.agent].append(LocalConstraint(v.name, (v.name,), self.unary_table(v.name), bounds))
+        for c in self.problem.constraints.values():
+            agent = self._answers_for(c)
+            if agent is not None:
+                shares[agent].append(self._solver_constraints[c.name])
+        return {agent: tuple(own) for agent, own in shares.items()}
+
+    def _answers_for(self, constraint: Constraint) -> str | None:
+        """Return the agent that answers for a constraint, None if everybody can evaluate it."""
+        who = self.problem.known_to(constraint)
+        return who[0] if len(who) < len(self.problem.agents) else None
+
+    @cached_property
+    def public_part(self) -> PublicPart:
+        """What everybody knows."""
+        problem = self.problem
+        return PublicPart(
+            self.domain_sizes,
+            tuple(
+                self._solver_constraints[c.name] for c in problem.constraints.values() if self._answers_for(c) is None
+            ),
+            {agent: self._owned[agent][0] for agent in problem.agents},
+            {agent: tuple(f.scope for f in own) for agent, own in self.shares.items()},
+        )
+
+    def share_offset(self, node: str) -> Cost:
+        """Return the sum of the offsets of the cost functions in the share of a node's agent."""
+        agent, problem = self.nodes[node], self.problem
+        own = sum(self.unary_offsets.get(name, 0) for name in problem.owned_by(agent))
+        constraints = (problem.constraints[name] for name in self.constraint_offsets)
+        return own + sum(self.constraint_offsets[c.name] for c in constraints if self._answers_for(c) == agent)
 
     # What cost functions a node evaluates: what "own cost" means in a disclosure statement.
 
@@ -341,6 +415,26 @@ class Setup:
         for c in self._solver_constraints.values():
             at[max(c.scope, key=depth.__getitem__)].append(c)
         return {name: tuple(own) for name, own in at.items()}
+
+    def functions_of(self, parties: Iterable[str], rest: str) -> list[LocalConstraint]:
+        """Return the cost functions that the term of a statement means, a private cost under its variable's name.
+
+        Args:
+            parties: nodes.
+            rest: as in `Term`: "none", "subtree" (on a tree), "local" or "share".
+        """
+        nodes = dict.fromkeys(parties)
+        if rest == "share":
+            return [f for agent in dict.fromkeys(self.nodes[node] for node in nodes) for f in self.shares[agent]]
+        if rest == "subtree":
+            assert self.tree is not None
+            nodes.update(dict.fromkeys(n for party in tuple(nodes) for n in self.tree.subtree(party)))
+        found = [LocalConstraint(node, (node,), self.unary_table(node)) for node in nodes]
+        for at, constraints in self.evaluated_at.items():
+            found += [
+                c for c in constraints if (not nodes.keys().isdisjoint(c.scope) if rest == "local" else at in nodes)
+            ]
+        return found
 
     def check_evaluators(self) -> None:
         """Raise SolverRefusal if a constraint would be evaluated at a node whose owner may not know it."""

@@ -41,7 +41,7 @@ ALL_KINDS: list[tuple[Any, ...]] = [
     ("crash", 3.0, "x"),
     ("restart", 4.0, "x"),
     ("wake", 4.5, 0),
-    ("abandon", 5.0, "y", "too much"),
+    ("abandon", 5.0, "y", "too much", 3),
     ("finding", 6.0, "observer", {"leak": 0.25, "who": ["x"]}),
     ("result", {"status": "optimal", "cost": 3, "assignment": {"x": 2}}),
 ]
@@ -428,7 +428,7 @@ HOSTILE: list[Any] = [
     ["crash", "now", "x"],
     ["restart", 1.0],
     ["wake", None, 0],
-    ["abandon", 0.0, 1, 1],
+    ["abandon", 0.0, "x", 1, 1],
     ["finding", 0.0, 1, 1],
     ["place", 1, 1],
     ["external", 0.0, "x", 1, 1],

@@ -10,6 +10,7 @@ import pytest
 
 from agentsim import AgentFailure, Constraint, Domain, Envelope, Problem, UserError, Variable, replay, simulate
 from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.messages import pack
 from agentsim.runtime.observer import Observer
 from agentsim.runtime.result import Result
 from agentsim.runtime.statements import CostIs, Statement
@@ -92,13 +93,55 @@ def test_abandoning_ends_the_run_and_the_message_is_nowhere(limit: int) -> None:
     refused = guard.asked[-1][1]
     assert len(guard.asked) == limit + 1
     assert result.status == "abandoned"
-    assert result.agents["b"].messages == limit
-    assert [d.n for d in result.log if d.src == "b"] == list(range(1, limit + 1))
+    assert result.agents["b"].messages == limit + 2
+    assert [d.type for d in result.log if d.src == "b"][limit:] == ["ABANDON", "ABANDON"]
+    assert "ABANDON" not in [d.type for d in result.log if d.src == "b"][:limit]
     records = list(result.log.records())
-    assert not any(r[0] == "fate" and r[3] == "b" and r[6] == refused.n for r in records)
+    assert not any(d.payload == pack(refused.message) and d.dst == refused.dst and d.n > limit for d in result.log)
     assert next(r for r in records if r[0] == "abandon")[1:3] == (refused.sent_at, "b")
     assert records[-1][0] == "result"
     assert records[-1][1]["status"] == "abandoned"
+
+
+@pytest.mark.parametrize("network", ["unit", "exponential:3", "unit+loss:0.3", "constant:0"])
+def test_everybody_is_told_and_then_it_is_over(network: str) -> None:
+    """Who has been told sends no more; where the message is lost the run ends when nothing moves any more."""
+    result = gated({"b": Guard(1)}, network=network, seed=7)
+    assert result.status == "abandoned"
+    assert result.abandoned is not None
+    assert (result.abandoned.agent, result.abandoned.node) == ("b", "b")
+    told = {d.dst: d.delivered_at for d in result.log if d.type == "ABANDON"}
+    assert told.keys() == {"a", "c"} or "loss" in network
+    assert not any(d.src in told and d.sent_at > told[d.src] for d in result.log)
+    assert replay(result.log, verify=True, solver=SynchBB).verified is True
+
+
+def test_two_may_abandon_at_one_moment() -> None:
+    result = gated({"a": Guard(1), "c": Guard(0), "b": Guard(1)})
+    records = [r for r in result.log.records() if r[0] == "abandon"]
+    assert len(records) >= 1
+    assert replay(result.log, verify=True, solver=SynchBB).verified is True
+
+
+def test_gates_may_be_made_of_the_setup() -> None:
+    def make(setup: Any, solver: Any) -> dict[str, Guard]:
+        assert solver is SynchBB
+        return {agent: Guard(0) for agent in setup.problem.agents}
+
+    result = simulate(problem(), SynchBB, gates=make, order="a,b,c")
+    assert result.status == "abandoned"
+    assert (result.log.header or {})["gates"] == ["a", "b", "c"]
+
+
+def test_the_reason_a_gate_gives_is_told() -> None:
+    class Reasoned(Guard):
+        def before_send(self, *args: Any) -> Any:
+            return ("abandon", "too dear")
+
+    result = gated({"b": Reasoned()})
+    assert result.abandoned is not None
+    assert result.abandoned.reason.endswith("too dear")
+    assert result.to_json()["abandoned"]["agent"] == "b"
 
 
 def test_abandoning_is_told_with_agent_message_and_receiver() -> None:
