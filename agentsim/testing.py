@@ -26,6 +26,7 @@ from agentsim.runtime.statements import (
     CostTable,
     Exponential,
     Nothing,
+    Proposed,
     Relation,
     Released,
     Rest,
@@ -171,6 +172,8 @@ class Truth:
         """
         if isinstance(statement, (Nothing, Unanalysed)):
             return True
+        if isinstance(statement, Proposed):
+            return self._sensible(statement.context)
         if isinstance(statement, CostIs):
             return self._cost_is(statement)
         if isinstance(statement, CostTable):

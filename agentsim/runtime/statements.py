@@ -167,6 +167,13 @@ class Released(Statement):
 
 
 @dataclass(frozen=True, slots=True)
+class Proposed(Statement):
+    """What is asked is the cost of `context`, an assignment of domain indices; that it is asked is not priced here."""
+
+    context: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Nothing(Statement):
     """These fields say nothing about private costs, for the reason given as label."""
 

@@ -17,34 +17,28 @@ is then larger. A sampled value (`Chosen` by another law) can only tell which va
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
 import numpy as np
 
-from agentsim.dcop.problem import Cost
 from agentsim.errors import UserError
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
-from agentsim.runtime.statements import Best, Chosen, CostIs, CostTable, Reader, Statement, Term
+from agentsim.runtime.statements import Reader, Statement
 from agentsim.runtime.streams import generator
+from privacy.adversaries.learner import Learner
 from privacy.adversaries.possible import Estimate, Possible
 from privacy.adversaries.profiles import Cells, Weights, check_prior, full, loss
-from privacy.adversaries.sums import Sums, Unusable
+from privacy.adversaries.sums import Sums
 from privacy.vps.metrics import GAINS
 from privacy.vps.prior import make_prior
 
 LIMIT: Final = 2_000_000
 SAMPLES: Final = 100_000
 
-MAX_TABLE: Final = 20_000
-"""Most cells of a table that is used; each of them is a fact."""
-
 MAX_REMEMBERED: Final = 2048
 """Bytes of the largest message that is recognised when it comes again."""
-
-ROUNDING: Final = 1e-9
-"""Relative error of what is told in figures that are not whole numbers, such as means."""
 
 OPTIONS: Final = ("view", "as", "prior", "metric", "limit", "samples", "seed", "weights")
 
@@ -62,15 +56,11 @@ T = TypeVar("T")
 class _Viewer:
     """One viewer: what it sees, its reader, and the profiles that it still thinks possible."""
 
-    def __init__(
-        self, name: str, agents: frozenset[str], reader: Reader | None, sums: Sums, possible: Possible
-    ) -> None:
-        self.name, self.agents, self.reader = name, agents, reader
-        self.possible = possible
+    def __init__(self, name: str, agents: frozenset[str], reader: Reader | None, learner: Learner) -> None:
+        self.name, self.agents, self.reader, self.learner = name, agents, reader, learner
+        self.possible = learner.possible
         self.curve: list[tuple[float, float]] = []
-        self.ignored = 0
         self.estimate: Estimate | None = None
-        self._sums = sums
         self._bits = 0.0
         self._stateless = bool(getattr(reader, "stateless", False))
         self._read: set[tuple[str, str, str, bytes]] = set()
@@ -90,14 +80,7 @@ class _Viewer:
 
     def hear(self, statements: Iterable[Statement], time: float) -> None:
         """Learn from the statements of one delivery."""
-        changed = False
-        for statement in statements:
-            for claim in self._claims(statement):
-                try:
-                    changed |= self._learn(claim)
-                except Unusable:
-                    self.ignored += 1
-        if not changed:
+        if not self.learner.hear(statements):
             return
         bits = self.possible.bits
         assert bits >= self._bits - 1e-9, f"{self.name} forgot something: {self._bits} bits, then {bits}"
@@ -105,51 +88,6 @@ class _Viewer:
         if self.curve and self.curve[-1][0] == time:
             self.curve.pop()
         self.curve.append((time, bits))
-
-    def _claims(self, statement: Statement) -> Iterator[CostIs | Chosen]:
-        """Yield what a statement says that may narrow down private costs, a table cell by cell."""
-        if isinstance(statement, CostIs):
-            if statement.noise is None:
-                yield statement
-            else:
-                self.ignored += 1
-        elif isinstance(statement, CostTable):
-            if statement.values.size > MAX_TABLE:
-                self.ignored += 1
-                return
-            for cell, value in np.ndenumerate(statement.values):
-                context = {**statement.context, **dict(zip(statement.axes, cell, strict=True))}
-                terms = (Term(statement.parties, statement.rest, context),)
-                yield CostIs(statement.label, statement.fields, terms, "==", value.item())
-        elif isinstance(statement, Chosen) and isinstance(statement.law, Best):
-            yield statement
-
-    def _learn(self, claim: CostIs | Chosen) -> bool:
-        if isinstance(claim, Chosen):
-            best = self._sums.chosen(claim)
-            return best is not None and self.possible.learn_some(best)
-        terms, relation, value = claim.terms, claim.relation, claim.value
-        if not math.isfinite(value):
-            return False  # what is infinite does not depend on finite private costs
-        slack = _slack(value, claim.forbidden, *(term.coefficient for term in terms))
-        low = value - slack if relation in (">=", "==") else -math.inf
-        high = value + slack if relation in ("<=", "==") else math.inf
-        if claim.others == "some":
-            some = self._sums.some(terms, low, high, claim.forbidden)
-            return some is not None and self.possible.learn_some(some)
-        sums = []
-        for term in terms:
-            least = self._sums.least(term, claim.forbidden)
-            if least is None:
-                return False
-            sums.append((term.coefficient, least))
-        return self.possible.learn(sums, low, high)
-
-
-def _slack(*figures: Cost) -> float:
-    """Return what a sum of whole costs may be off by that is told in these figures: nothing if all are whole."""
-    finite = [abs(f) for f in figures if math.isfinite(f)]
-    return 0.0 if all(float(f).is_integer() for f in finite) else ROUNDING * max(1.0, *finite)
 
 
 class Consistent(Observer):
@@ -250,7 +188,7 @@ class Consistent(Observer):
         setup, own = self.context.setup, frozenset(agents)
         cells = Cells.of(setup, self._prior, own, self._weights)
         reader = self.context.reader_for(node for node, agent in self._owners.items() if agent in own)
-        return _Viewer(name, own, reader, Sums(setup, self._prior, cells), Possible(cells, self._limit))
+        return _Viewer(name, own, reader, Learner(Sums(setup, cells), Possible(cells, self._limit)))
 
     def observe(self, delivery: Delivery) -> None:
         """Let whoever sees one delivery read it."""
@@ -288,7 +226,7 @@ class Consistent(Observer):
             "loss": self._loss(matrix),
             "curve": {v.name: [list(point) for point in v.curve] for v in exact if not v.possible.deferred},
             "contradicted": [v.name for v in self._viewers if v.possible.contradicted],
-            "ignored": {v.name: v.ignored for v in self._viewers if v.ignored},
+            "ignored": {v.name: v.learner.ignored for v in self._viewers if v.learner.ignored},
             "metric": self._metric,
             "prior": self._prior.describe(),
             "notes": [*self._prior.notes, *([] if self._prior.scales else [NOTHING_PRIVATE])],
@@ -314,8 +252,7 @@ class Consistent(Observer):
             agent: sum(
                 loss(self._metric, cells.prior(cell), possible.posterior(cell, viewer.estimate))
                 for name in names
-                for cell in cells.at[name]
-                if cell >= 0
+                for cell in cells.of_function(name)
             )
             for agent, names in self._variables(viewer).items()
         }
@@ -323,7 +260,7 @@ class Consistent(Observer):
     def _together(self, viewer: _Viewer) -> dict[str, float]:
         possible = viewer.possible
         return {
-            agent: possible.lost(cell for name in names for cell in possible.cells.at[name] if cell >= 0)
+            agent: possible.lost(cell for name in names for cell in possible.cells.of_function(name))
             for agent, names in self._variables(viewer).items()
         }
 

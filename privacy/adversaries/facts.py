@@ -34,11 +34,13 @@ class LeastCost:
 
     Args:
         base: shape (m,).
-        cells: shape (m, k), the cells of k variables, -1 where a value has none; k may be 0.
+        cells: shape (m, k), the cells of k cost functions, -1 where an entry has none; k may be 0.
+        weights: by cell, what one level weighs; None: 1 everywhere.
     """
 
     base: Numbers
     cells: NDArray[np.intp]
+    weights: Numbers | None = None
 
     @property
     def key(self) -> Hashable:
@@ -47,7 +49,8 @@ class LeastCost:
 
     def rows_at(self, levels: Numbers) -> Numbers:
         """Return the sum of each row, shape (m,), when each cell has its level in `levels`."""
-        return np.asarray(self.base + np.append(levels, 0)[self.cells].sum(axis=1))
+        weighed = levels if self.weights is None else levels * self.weights
+        return np.asarray(self.base + np.append(weighed, 0)[self.cells].sum(axis=1))
 
     def under(self, profiles: Levels, column: NDArray[np.intp]) -> Numbers:
         """Return its cost under each of n profiles, shape (n,).
@@ -56,10 +59,12 @@ class LeastCost:
             profiles: levels, shape (n, number of columns).
             column: column by cell.
         """
-        highest = int(np.abs(self.base).max()) + self.cells.shape[1] * int(profiles.max(initial=0))
+        heaviest = 1 if self.weights is None else int(self.weights.max(initial=1))
+        highest = int(np.abs(self.base).max()) + self.cells.shape[1] * int(profiles.max(initial=0)) * heaviest
         kind = np.int32 if highest < 2**31 else np.int64  # half the memory to go through
         least = np.empty(len(profiles), np.int64)
-        for where, sums in _sums_by_row(profiles, column, self.cells, (1,) * self.cells.shape[1], kind):
+        ones = (1,) * self.cells.shape[1]
+        for where, sums in _sums_by_row(profiles, column, self.cells, ones, kind, self.weights):
             best, total = np.full(len(least[where]), np.iinfo(kind).max, kind), np.empty(len(least[where]), kind)
             for base, levels in zip(self.base, sums, strict=True):
                 np.minimum(best, np.add(levels, kind(base), out=total), out=best)
@@ -68,7 +73,12 @@ class LeastCost:
 
 
 def _sums_by_row(
-    profiles: Levels, column: NDArray[np.intp], cells: NDArray[np.intp], weights: Sequence[float], kind: type[Any]
+    profiles: Levels,
+    column: NDArray[np.intp],
+    cells: NDArray[np.intp],
+    weights: Sequence[float],
+    kind: type[Any],
+    levels_weigh: Numbers | None = None,
 ) -> Iterator[tuple[slice, Iterator[NDArray[Any]]]]:
     """Yield blocks of profiles, each with an iterator over rows of `cells`: the weighted sum of a row's levels.
 
@@ -76,16 +86,19 @@ def _sums_by_row(
         profiles: levels, shape (n, number of columns).
         column: column by cell.
         cells: shape (m, k), -1 where a value has none. Lexicographic order of rows is fastest.
-        weights: length k.
+        weights: of the columns of `cells`, length k.
         kind: type of the sums, which are not to be changed.
+        levels_weigh: by cell, what one level weighs; None: 1 everywhere.
     """
-    used, places = np.unique(np.where(cells < 0, -1, column[cells]), return_inverse=True)
+    used, places = np.unique(cells, return_inverse=True)
     path, known = [row.tolist() for row in places.reshape(cells.shape)], used >= 0
+    columns = column[used[known]]
+    weigh = None if levels_weigh is None else levels_weigh[used[known], None].astype(kind)
     for start in range(0, len(profiles), BLOCK):
         where = slice(start, start + BLOCK)
-        chosen = profiles[where, used[known]]
+        chosen = profiles[where, columns]
         block = np.zeros((len(used), len(chosen)), kind)
-        block[known] = chosen.T
+        block[known] = chosen.T if weigh is None else chosen.T * weigh
         yield where, _along(block, path, weights)
 
 
@@ -147,7 +160,11 @@ class Fact:
         term = self.terms[0][1]
         least = term.rows_at(low)
         rows = least <= self.high if self.high < math.inf else least < self.low
-        return self if rows.all() else replace(self, terms=((1.0, LeastCost(term.base[rows], term.cells[rows])),))
+        return (
+            self
+            if rows.all()
+            else replace(self, terms=((1.0, replace(term, base=term.base[rows], cells=term.cells[rows])),))
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

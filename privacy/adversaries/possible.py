@@ -204,6 +204,8 @@ class Possible:
         if not isinstance(fact, Fact) or len(fact.terms) != 1 or fact.terms[0][0] != 1 or fact.high == math.inf:
             return False
         term, changed = fact.terms[0][1], False
+        if term.weights is not None:
+            return False
         for k in range(term.cells.shape[1]):
             cell = int(term.cells[0, k])
             if cell >= 0 and (term.cells[:, k] == cell).all():

@@ -1,22 +1,28 @@
 """Profiles of private costs, and what is lost when fewer of them are possible.
 
 A *profile* gives each unknown private cost one of the levels of its public range. Costs are numbered as *cells*, one
-for each value of each variable whose costs are not known. A cell's level counts from 0 here: the cost, in minimising
-user's units, is the least of its range plus the level.
+for each entry of each cost function that is not known. A cell's level counts from 0 here: the cost, in minimising
+user's units, is the least of its range plus the level. Of an entry that may be *forbidden* or cost nothing, level 1 is
+that it is forbidden; it then weighs `FORBIDDEN`, more than all finite costs together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agentsim.dcop.problem import Cost
 from agentsim.errors import UserError
 from agentsim.runtime.view import Setup
 from privacy.vps.metrics import full_loss
 from privacy.vps.prior import Prior
+
+FORBIDDEN: Final = 1 << 40
+"""What a forbidden entry weighs; sums from half of it upwards are infinite."""
 
 Chances = NDArray[np.float64]
 Weights = Mapping[str, Chances]
@@ -65,18 +71,25 @@ class Cells:
     """The private costs that somebody does not know, numbered.
 
     Args:
-        variable: by cell.
-        value: by cell, the domain index.
+        variable: by cell; of an entry of several variables, the first.
+        value: by cell, the domain index; of an entry of several variables, its place in the table.
         levels: by cell, the number of levels u.
         chances: by cell, the prior probability of each level, shape (u,); None when all are equally likely.
-        at: by variable, the cell of each value; -1 for a value that its owner forbids (an infinite cost).
+        at: by unknown cost function, the cell of each entry, of the table's shape; -1 for an entry that is known to be
+            forbidden (an infinite cost). A private cost is named like its variable.
+        floors: by unknown cost function, what level 0 costs, in solver's units; 0 where left out.
+        weights: by cell, what one level weighs; None: 1 everywhere.
+        one: names of cost functions that count as one unknown function, by their names; each other is one by itself.
     """
 
     variable: tuple[str, ...]
     value: tuple[int, ...]
     levels: tuple[int, ...]
     chances: tuple[Chances, ...] | None
-    at: Mapping[str, tuple[int, ...]]
+    at: Mapping[str, NDArray[np.intp]]
+    floors: Mapping[str, Cost] = field(default_factory=dict)
+    weights: NDArray[np.int64] | None = None
+    one: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.variable)
@@ -94,7 +107,7 @@ class Cells:
         own = frozenset(known)
         variable: list[str] = []
         value: list[int] = []
-        at: dict[str, tuple[int, ...]] = {}
+        at: dict[str, NDArray[np.intp]] = {}
         for name in prior.scales:
             v = setup.problem.variables[name]
             if v.agent in own:
@@ -106,15 +119,20 @@ class Cells:
                 if allowed:
                     variable.append(name)
                     value.append(i)
-            at[name] = tuple(cells)
+            at[name] = np.array(cells)
         levels = tuple(prior.scales[name].levels for name in variable)
+        floors = {name: prior.scales[name].low + setup.unary_offsets.get(name, 0) for name in at}
         chances = None
         if weights:
             chances = tuple(
                 np.asarray(weights[name][i], np.float64) if name in weights else np.full(u, 1 / u)
                 for name, i, u in zip(variable, value, levels, strict=True)
             )
-        return cls(tuple(variable), tuple(value), levels, chances, at)
+        return cls(tuple(variable), tuple(value), levels, chances, at, floors)
+
+    def of_function(self, name: str) -> list[int]:
+        """Return the cells of a cost function, without the entries that are known to be forbidden."""
+        return [cell for cell in self.at[name].ravel().tolist() if cell >= 0]
 
     def prior(self, cell: int) -> Chances:
         """Return the prior probability of each level of a cell, shape (u,)."""

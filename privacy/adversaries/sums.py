@@ -1,8 +1,8 @@
 """What statements mean: sums of costs as functions of the unknown private costs.
 
-A viewer is taken to know every cost function but the others' private costs, and of these which values are forbidden.
-So the cost of a partial assignment is a known number plus the private costs of those values that it gives to
-variables whose costs are unknown. Costs are in solver's units throughout, as in the statements themselves.
+A viewer is taken to know every cost function but the others' private ones, and of these mostly which entries are
+forbidden. So the cost of a partial assignment is a known number plus those entries of the unknown functions that it
+stands for. Costs are in solver's units throughout, as in the statements themselves.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from agentsim.dcop.problem import Cost
+from agentsim.dcop.problem import Cost, Table
 from agentsim.dcop.tables import NamedTable, join, project_min, restrict
 from agentsim.runtime.statements import Best, Chosen, Rest, Term
 from agentsim.runtime.view import Setup
 from privacy.adversaries.facts import Either, LeastCost, Some, Way
 from privacy.adversaries.profiles import Cells
-from privacy.vps.prior import Prior
 
 MAX_CELLS: Final = 2_000_000
 """Most combinations of values that a cost is worked out for, forbidden ones among them."""
@@ -44,15 +43,14 @@ class Sums:
 
     Args:
         setup: the run's setup.
-        prior: the public ranges.
         cells: the unknown costs.
     """
 
-    def __init__(self, setup: Setup, prior: Prior, cells: Cells) -> None:
+    def __init__(self, setup: Setup, cells: Cells) -> None:
         self._setup, self._cells = setup, cells
         self._sizes = setup.domain_sizes
-        self._least = {name: prior.scales[name].low + setup.unary_offsets.get(name, 0) for name in cells.at}
-        self._functions: dict[object, tuple[list[NamedTable], list[str], frozenset[str]]] = {}
+        self._at = cells.at
+        self._functions: dict[object, tuple[list[NamedTable], dict[str, tuple[str, ...]], frozenset[str]]] = {}
         self._made: dict[object, LeastCost | None] = {}
         self._choices: dict[object, Either | None] = {}
 
@@ -85,6 +83,7 @@ class Sums:
         tables: list[NamedTable] = []
         told: dict[int, float] = {}  # weights by cell
         varied: dict[str, float] = {}  # weights of unknown costs whose variables are left open
+        varies: dict[str, str] = {}  # the variable of each
         floor = 0.0
         with np.errstate(invalid="ignore"):  # infinity minus infinity, which lies in no interval
             for term in terms:
@@ -92,32 +91,38 @@ class Sums:
                 for table in own:
                     axes, costs = restrict(table, term.context)
                     tables.append((axes, term.coefficient * costs))
-                for name in unknown:
-                    if name not in term.context:
-                        varied[name] = varied.get(name, 0.0) + term.coefficient
-                    elif (cell := self._cells.at[name][term.context[name]]) >= 0:
+                for name, scope in unknown.items():
+                    if not all(v in term.context for v in scope):
+                        if len(scope) > 1:
+                            raise Unusable("a private constraint whose variables have some values")
+                        varied[name], varies[name] = varied.get(name, 0.0) + term.coefficient, scope[0]
+                    elif (cell := int(self._at[name][tuple(term.context[v] for v in scope)])) >= 0:
                         told[cell] = told.get(cell, 0.0) + term.coefficient
-                        floor += term.coefficient * self._least[name]
-            inner = dict.fromkeys(name for axes, _ in tables for name in axes if name not in varied)
-            self._guard((*varied, *inner), MAX_SOME)
-            totals = join(tables, (*varied, *inner), self._sizes).reshape(-1) + floor
+                        floor += term.coefficient * self._floor(name)
+            outer = dict.fromkeys(varies.values())
+            inner = dict.fromkeys(name for axes, _ in tables for name in axes if name not in outer)
+            self._guard((*outer, *inner), MAX_SOME)
+            totals = join(tables, (*outer, *inner), self._sizes).reshape(-1) + floor
         # What is infinite does not depend on finite private costs.
         if (high == math.inf and math.inf in totals) or (low == -math.inf and -math.inf in totals):
             return None
-        shape = [self._sizes[name] for name in varied]
+        shape = [self._sizes[name] for name in outer]
         place = np.repeat(np.arange(math.prod(shape)), math.prod(self._sizes[name] for name in inner))
         finite = np.isfinite(totals)
         place, totals = _distinct(place[finite], totals[finite])
         if len(totals) > MAX_ROWS:
             raise Unusable(f"more than {MAX_ROWS} sums of costs")
+        if self._cells.weights is not None:
+            raise Unusable("some values, where it is not known what is forbidden")
         weights = {cell: weight for cell, weight in sorted(told.items()) if weight}
         columns = [np.full(len(place), cell) for cell in weights]
-        for (name, weight), values in zip(varied.items(), np.unravel_index(place, shape) if shape else (), strict=True):
-            cells = np.array(self._cells.at[name])[values]
-            totals = totals + np.where(cells >= 0, weight * self._least[name], 0.0)
+        values = dict(zip(outer, np.unravel_index(place, shape) if shape else (), strict=True))
+        for name, weight in varied.items():
+            cells = self._at[name][values[varies[name]]]
+            totals = totals + np.where(cells >= 0, weight * self._floor(name), 0.0)
             columns.append(cells)
-        cells = np.stack(columns, axis=1) if columns else np.empty((len(totals), 0))
-        return Some(totals, cells.astype(np.intp), np.array([*weights.values(), *varied.values()]), low, high)
+        rows = np.stack(columns, axis=1) if columns else np.empty((len(totals), 0))
+        return Some(totals, rows.astype(np.intp), np.array([*weights.values(), *varied.values()]), low, high)
 
     def chosen(self, choice: Chosen) -> Either | None:
         """Return that a value was the best, for some values of the neighbours that are not told.
@@ -130,7 +135,9 @@ class Sums:
         """
         assert isinstance(choice.law, Best)
         x, forbidden = choice.variable, choice.forbidden
-        tables, _, scope = self._evaluated((x,), "local", forbidden)
+        tables, unknown, scope = self._evaluated((x,), "local", forbidden)
+        if self._cells.weights is not None or any(name != x for name in unknown):
+            raise Unusable("a choice under private constraints, or where it is not known what is forbidden")
         fixed = {name: value for name, value in choice.context.items() if name in scope and name != x}
         key = (x, choice.value, choice.law, forbidden, tuple(sorted(fixed.items())))
         if key not in self._choices:
@@ -146,11 +153,11 @@ class Sums:
     def _best(self, choice: Chosen, law: Best, costs: NDArray[np.float64]) -> Either | None:
         """Return that in some row of `costs`, with the private costs added, one value is the best."""
         x, own, d = choice.variable, choice.value, costs.shape[1]
-        cells = [cell for cell in self._cells.at.get(x, ()) if cell >= 0]
+        cells = self._cells.of_function(x) if x in self._at else []
         levels = np.zeros((d, len(cells)))  # value by cell
         for column, cell in enumerate(cells):
             levels[self._cells.value[cell], column] = 1
-            costs[:, self._cells.value[cell]] += self._least[x]
+            costs[:, self._cells.value[cell]] += self._floor(x)
         least = choice.forbidden
         if least == math.inf and np.isinf(costs).all(axis=1).any():
             return None
@@ -166,31 +173,29 @@ class Sums:
             ways.append(Way(np.array(cells, np.intp), levels[others] - levels[own], _undominated(apart)))
         return Either(tuple(ways))
 
+    def _floor(self, name: str) -> Cost:
+        return self._cells.floors.get(name, 0)
+
     def _evaluated(
         self, parties: tuple[str, ...], rest: Rest, forbidden: Cost
-    ) -> tuple[list[NamedTable], list[str], frozenset[str]]:
-        """Return the known cost functions that are meant, the variables of the unknown ones, and the scope of all."""
+    ) -> tuple[list[NamedTable], dict[str, tuple[str, ...]], frozenset[str]]:
+        """Return the known cost functions that are meant, the scopes of the unknown ones, and all their variables."""
         found = self._functions.get((parties, rest, forbidden))
         if found is None:
-            setup, nodes = self._setup, dict.fromkeys(parties)
+            setup = self._setup
             if rest == "unknown" or (rest == "subtree" and setup.tree is None):
                 raise Unusable("it is not told whose costs are meant")
-            if rest == "subtree":
-                assert setup.tree is not None
-                nodes.update(dict.fromkeys(n for party in parties for n in setup.tree.subtree(party)))
             tables: list[NamedTable] = []
-            unknown = [node for node in nodes if node in self._cells.at]
-            for node in nodes:
-                unary = setup.unary_table(node)
-                if node in self._cells.at:  # all that is known is which values are forbidden
-                    unary = np.where(np.isfinite(unary), 0.0, np.inf)
-                tables.append(((node,), unary))
-            for at, constraints in setup.evaluated_at.items():
-                tables += [
-                    (c.scope, c.table)
-                    for c in constraints
-                    if (not nodes.keys().isdisjoint(c.scope) if rest == "local" else at in nodes)
-                ]
+            unknown: dict[str, tuple[str, ...]] = {}
+            for f in setup.functions_of(parties, rest):
+                name = self._cells.one.get(f.name, f.name)
+                table: Table = f.table
+                if name in self._at:  # all that is known is which entries are forbidden
+                    unknown.setdefault(name, f.scope)
+                    table = np.where(self._at[name] < 0, np.inf, 0.0)
+                tables.append((f.scope, table))
+            if forbidden < math.inf and (self._cells.weights is not None and unknown):
+                raise Unusable(f"forbidden tuples count {forbidden}, and which ones they are is not known")
             if forbidden < math.inf and any(np.isinf(table).any() for _, table in tables):
                 if not (float(forbidden).is_integer() and abs(forbidden) <= MAX_FORBIDDEN):
                     raise Unusable(f"forbidden tuples count {forbidden}")
@@ -199,11 +204,14 @@ class Sums:
             self._functions[parties, rest, forbidden] = found
         return found
 
-    def _make(self, tables: list[NamedTable], unknown: Sequence[str], fixed: Mapping[str, int]) -> LeastCost | None:
+    def _make(
+        self, tables: list[NamedTable], unknown: Mapping[str, tuple[str, ...]], fixed: Mapping[str, int]
+    ) -> LeastCost | None:
+        told = dict.fromkeys(v for scope in unknown.values() for v in scope)
         for name in dict.fromkeys(name for axes, _ in tables for name in axes):
-            if name not in unknown:
+            if name not in told:
                 tables = self._without(tables, name)
-        axes = [name for name in unknown if name not in fixed]
+        axes = [name for name in told if name not in fixed]
         self._guard(axes, MAX_CELLS)
         costs = join(tables, axes, self._sizes)
         finite = np.isfinite(costs)
@@ -214,11 +222,10 @@ class Sums:
             return None
         base = costs[finite].astype(np.int64)
         cells = np.empty((len(rows), len(unknown)), np.intp)
-        for k, name in enumerate(unknown):
-            at = np.array(self._cells.at[name])
-            cells[:, k] = at[fixed[name]] if name in fixed else at[rows[:, axes.index(name)]]
-            base[cells[:, k] >= 0] += int(self._least[name])
-        return LeastCost(base, cells)
+        for k, (name, scope) in enumerate(unknown.items()):
+            cells[:, k] = self._at[name][tuple(fixed[v] if v in fixed else rows[:, axes.index(v)] for v in scope)]
+            base[cells[:, k] >= 0] += int(self._floor(name))
+        return LeastCost(base, cells, self._cells.weights)
 
     def _without(self, tables: list[NamedTable], name: str) -> list[NamedTable]:
         """Minimise over a variable that is open and whose private cost is known."""

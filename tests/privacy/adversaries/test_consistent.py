@@ -316,7 +316,7 @@ def test_a_wire_knows_no_costs() -> None:
 
 def test_example_4_of_the_paper_as_logic() -> None:
     """Some value costs at most 2, some 1, some 3: only the least bound says anything, and it says .5488 bits."""
-    cells = Cells(("x",) * 4, (0, 1, 2, 3), (4,) * 4, None, {"x": (0, 1, 2, 3)})
+    cells = Cells(("x",) * 4, (0, 1, 2, 3), (4,) * 4, None, {"x": np.arange(4)})
     some = LeastCost(np.ones(4, np.int64), np.arange(4)[:, None])
     possible = Possible(cells, 1000)
     assert [possible.learn([(1.0, some)], -math.inf, bound) for bound in (2, 1, 3, 1)] == [True, True, False, False]
@@ -327,7 +327,8 @@ def test_example_4_of_the_paper_as_logic() -> None:
 
 def test_a_fact_put_off_bounds_no_cost_that_is_not_in_it() -> None:
     """Either the level of cell 0 is at most 1 or that of cell 1 is 0; where a value is forbidden there is no cell."""
-    cells = Cells(("x", "y", "z"), (0, 0, 0), (4,) * 3, None, {"x": (0,), "y": (1,), "z": (2,)})
+    at = {name: np.array([k]) for k, name in enumerate("xyz")}
+    cells = Cells(("x", "y", "z"), (0, 0, 0), (4,) * 3, None, at)
     some = LeastCost(np.array([1, 2]), np.array([[-1, 0], [-1, 1]]))
     possible = Possible(cells, 4)
     assert not possible.learn([(1.0, some)], -math.inf, 2)
