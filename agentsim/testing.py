@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from agentsim.dcop.problem import Constraint, Cost, Domain, Problem, Variable
-from agentsim.dcop.tables import NamedTable, join, project_min, restrict
+from agentsim.dcop.tables import NamedTable, join, minimised, restrict
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.mechanisms import Mechanism
 from agentsim.runtime.observer import ObserverView
@@ -248,7 +248,7 @@ class Truth:
             return False
         tables = [restrict(t, statement.context) for t in self._evaluated(statement.parties, statement.rest, math.inf)]
         tolerance = self._tolerance(math.inf, *said[np.isfinite(said)].ravel().tolist())
-        return bool(_equal(join(self._minimised(tables, axes), axes, self._sizes), said, tolerance).all())
+        return bool(_equal(join(minimised(tables, axes, self._sizes), axes, self._sizes), said, tolerance).all())
 
     def _chosen(self, statement: Chosen) -> bool:
         variable, value, law, forbidden = statement.variable, statement.value, statement.law, statement.forbidden
@@ -288,17 +288,8 @@ class Truth:
         key = (parties, rest, forbidden, *(context.get(name) for name in scope))
         if key not in self._costs:
             restricted = [restrict(table, context) for table in tables]
-            self._costs[key] = join(self._minimised(restricted), ()).item()
+            self._costs[key] = join(minimised(restricted, (), self._sizes), ()).item()
         return self._costs[key]
-
-    def _minimised(self, tables: list[NamedTable], kept: Iterable[str] = ()) -> list[NamedTable]:
-        """Return tables over `kept` alone, all other variables at their best together."""
-        for name in dict.fromkeys(name for axes, _ in tables for name in axes if name not in kept):
-            own = [table for table in tables if name in table[0]]
-            axes = tuple(dict.fromkeys(a for names, _ in own for a in names if a != name))
-            best = project_min(own, name, axes, self._sizes)
-            tables = [*(table for table in tables if name not in table[0]), (axes, best)]
-        return tables
 
     def _possible_sums(self, terms: Sequence[Term], forbidden: Cost) -> NDArray[Any]:
         """Return every value that the sum of the terms takes as the variables left open vary."""

@@ -102,6 +102,22 @@ def project_max(
     return _project(tables, eliminated, axes, sizes, maximise=True)
 
 
+def minimised(
+    tables: Sequence[NamedTable], kept: Iterable[str] = (), sizes: Mapping[str, int] | None = None
+) -> list[NamedTable]:
+    """Return tables over `kept` alone whose sum is the least of the sum of `tables` over all other variables.
+
+    Variables are eliminated one by one, so that tables in between have no more axes than they must.
+    """
+    left, wanted = list(tables), set(kept)
+    for name in dict.fromkeys(name for axes, _ in tables for name in axes if name not in wanted):
+        own = [table for table in left if name in table[0]]
+        axes = tuple(dict.fromkeys(a for names, _ in own for a in names if a != name))
+        best = project_min(own, name, axes, sizes)
+        left = [*(table for table in left if name not in table[0]), (axes, best)]
+    return left
+
+
 def best_value(
     tables: Sequence[NamedTable],
     variable: str,

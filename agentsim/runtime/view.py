@@ -35,6 +35,7 @@ class LocalConstraint:
         table: its costs, in solver's units.
         bounds: its declared range, in solver's units; None where none is declared.
         public: whether everybody knows its costs.
+        unary: whether it is the private cost of the variable it is named like.
     """
 
     name: str
@@ -42,6 +43,12 @@ class LocalConstraint:
     table: Table
     bounds: tuple[Cost, Cost] | None = None
     public: bool = False
+    unary: bool = False
+
+    @property
+    def key(self) -> str | tuple[str]:
+        """What tells it from all others: a variable and a constraint may have one name."""
+        return self.name if self.unary else (self.name,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -367,7 +374,7 @@ class Setup:
             if v.unary is not None:
                 offset = self.unary_offsets.get(v.name, 0)
                 bounds = self._solver_range(v.cost_range, offset)
-                shares[v.agent].append(LocalConstraint(v.name, (v.name,), self.unary_table(v.name), bounds))
+                shares[v.agent].append(LocalConstraint(v.name, (v.name,), self.unary_table(v.name), bounds, unary=True))
         for c in self.problem.constraints.values():
             agent = self._answers_for(c)
             if agent is not None:
@@ -429,7 +436,7 @@ class Setup:
         if rest == "subtree":
             assert self.tree is not None
             nodes.update(dict.fromkeys(n for party in tuple(nodes) for n in self.tree.subtree(party)))
-        found = [LocalConstraint(node, (node,), self.unary_table(node)) for node in nodes]
+        found = [LocalConstraint(node, (node,), self.unary_table(node), unary=True) for node in nodes]
         for at, constraints in self.evaluated_at.items():
             found += [
                 c for c in constraints if (not nodes.keys().isdisjoint(c.scope) if rest == "local" else at in nodes)

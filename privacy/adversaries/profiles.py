@@ -24,6 +24,9 @@ from privacy.vps.prior import Prior
 FORBIDDEN: Final = 1 << 40
 """What a forbidden entry weighs; sums from half of it upwards are infinite."""
 
+Key = str | tuple[str]
+"""A cost function: a private cost by its variable's name, a constraint by its name in a tuple."""
+
 Chances = NDArray[np.float64]
 Weights = Mapping[str, Chances]
 """By variable, prior probability of each level of each value, shape (d, u)."""
@@ -75,21 +78,21 @@ class Cells:
         value: by cell, the domain index; of an entry of several variables, its place in the table.
         levels: by cell, the number of levels u.
         chances: by cell, the prior probability of each level, shape (u,); None when all are equally likely.
-        at: by unknown cost function, the cell of each entry, of the table's shape; -1 for an entry that is known to be
-            forbidden (an infinite cost). A private cost is named like its variable.
+        at: by unknown cost function (`LocalConstraint.key`), the cell of each entry, of the table's shape; -1 for an
+            entry that is known to be forbidden (an infinite cost).
         floors: by unknown cost function, what level 0 costs, in solver's units; 0 where left out.
         weights: by cell, what one level weighs; None: 1 everywhere.
-        one: names of cost functions that count as one unknown function, by their names; each other is one by itself.
+        one: by cost function, the one that stands for several which count as one; each other is one by itself.
     """
 
     variable: tuple[str, ...]
     value: tuple[int, ...]
     levels: tuple[int, ...]
     chances: tuple[Chances, ...] | None
-    at: Mapping[str, NDArray[np.intp]]
-    floors: Mapping[str, Cost] = field(default_factory=dict)
+    at: Mapping[Key, NDArray[np.intp]]
+    floors: Mapping[Key, Cost] = field(default_factory=dict)
     weights: NDArray[np.int64] | None = None
-    one: Mapping[str, str] = field(default_factory=dict)
+    one: Mapping[Key, Key] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.variable)
@@ -107,7 +110,7 @@ class Cells:
         own = frozenset(known)
         variable: list[str] = []
         value: list[int] = []
-        at: dict[str, NDArray[np.intp]] = {}
+        at: dict[Key, NDArray[np.intp]] = {}
         for name in prior.scales:
             v = setup.problem.variables[name]
             if v.agent in own:
@@ -121,7 +124,9 @@ class Cells:
                     value.append(i)
             at[name] = np.array(cells)
         levels = tuple(prior.scales[name].levels for name in variable)
-        floors = {name: prior.scales[name].low + setup.unary_offsets.get(name, 0) for name in at}
+        floors: dict[Key, Cost] = {
+            v: prior.scales[v].low + setup.unary_offsets.get(v, 0) for v in dict.fromkeys(variable)
+        }
         chances = None
         if weights:
             chances = tuple(
@@ -130,7 +135,7 @@ class Cells:
             )
         return cls(tuple(variable), tuple(value), levels, chances, at, floors)
 
-    def of_function(self, name: str) -> list[int]:
+    def of_function(self, name: Key) -> list[int]:
         """Return the cells of a cost function, without the entries that are known to be forbidden."""
         return [cell for cell in self.at[name].ravel().tolist() if cell >= 0]
 

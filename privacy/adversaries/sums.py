@@ -19,7 +19,7 @@ from agentsim.dcop.tables import NamedTable, join, project_min, restrict
 from agentsim.runtime.statements import Best, Chosen, Rest, Term
 from agentsim.runtime.view import Setup
 from privacy.adversaries.facts import Either, LeastCost, Some, Way
-from privacy.adversaries.profiles import Cells
+from privacy.adversaries.profiles import Cells, Key
 
 MAX_CELLS: Final = 2_000_000
 """Most combinations of values that a cost is worked out for, forbidden ones among them."""
@@ -50,7 +50,7 @@ class Sums:
         self._setup, self._cells = setup, cells
         self._sizes = setup.domain_sizes
         self._at = cells.at
-        self._functions: dict[object, tuple[list[NamedTable], dict[str, tuple[str, ...]], frozenset[str]]] = {}
+        self._functions: dict[object, tuple[list[NamedTable], dict[Key, tuple[str, ...]], frozenset[str]]] = {}
         self._made: dict[object, LeastCost | None] = {}
         self._choices: dict[object, Either | None] = {}
 
@@ -82,8 +82,8 @@ class Sums:
         """
         tables: list[NamedTable] = []
         told: dict[int, float] = {}  # weights by cell
-        varied: dict[str, float] = {}  # weights of unknown costs whose variables are left open
-        varies: dict[str, str] = {}  # the variable of each
+        varied: dict[Key, float] = {}  # weights of unknown costs whose variables are left open
+        varies: dict[Key, str] = {}  # the variable of each
         floor = 0.0
         with np.errstate(invalid="ignore"):  # infinity minus infinity, which lies in no interval
             for term in terms:
@@ -173,12 +173,12 @@ class Sums:
             ways.append(Way(np.array(cells, np.intp), levels[others] - levels[own], _undominated(apart)))
         return Either(tuple(ways))
 
-    def _floor(self, name: str) -> Cost:
+    def _floor(self, name: Key) -> Cost:
         return self._cells.floors.get(name, 0)
 
     def _evaluated(
         self, parties: tuple[str, ...], rest: Rest, forbidden: Cost
-    ) -> tuple[list[NamedTable], dict[str, tuple[str, ...]], frozenset[str]]:
+    ) -> tuple[list[NamedTable], dict[Key, tuple[str, ...]], frozenset[str]]:
         """Return the known cost functions that are meant, the scopes of the unknown ones, and all their variables."""
         found = self._functions.get((parties, rest, forbidden))
         if found is None:
@@ -186,13 +186,15 @@ class Sums:
             if rest == "unknown" or (rest == "subtree" and setup.tree is None):
                 raise Unusable("it is not told whose costs are meant")
             tables: list[NamedTable] = []
-            unknown: dict[str, tuple[str, ...]] = {}
+            unknown: dict[Key, tuple[str, ...]] = {}
+            seen = set()
             for f in setup.functions_of(parties, rest):
-                name = self._cells.one.get(f.name, f.name)
                 table: Table = f.table
-                if name in self._at:  # all that is known is which entries are forbidden
-                    unknown.setdefault(name, f.scope)
-                    table = np.where(self._at[name] < 0, np.inf, 0.0)
+                if f.key in self._at:  # all that is known is which entries are forbidden
+                    table = np.where(self._at[f.key] < 0, np.inf, 0.0)
+                    if (whole := self._cells.one.get(f.key, f.key)) not in seen:
+                        unknown[f.key] = f.scope
+                        seen.add(whole)
                 tables.append((f.scope, table))
             if forbidden < math.inf and (self._cells.weights is not None and unknown):
                 raise Unusable(f"forbidden tuples count {forbidden}, and which ones they are is not known")
@@ -205,7 +207,7 @@ class Sums:
         return found
 
     def _make(
-        self, tables: list[NamedTable], unknown: Mapping[str, tuple[str, ...]], fixed: Mapping[str, int]
+        self, tables: list[NamedTable], unknown: Mapping[Key, tuple[str, ...]], fixed: Mapping[str, int]
     ) -> LeastCost | None:
         told = dict.fromkeys(v for scope in unknown.values() for v in scope)
         for name in dict.fromkeys(name for axes, _ in tables for name in axes):
@@ -222,9 +224,9 @@ class Sums:
             return None
         base = costs[finite].astype(np.int64)
         cells = np.empty((len(rows), len(unknown)), np.intp)
-        for k, (name, scope) in enumerate(unknown.items()):
-            cells[:, k] = self._at[name][tuple(fixed[v] if v in fixed else rows[:, axes.index(v)] for v in scope)]
-            base[cells[:, k] >= 0] += int(self._floor(name))
+        for k, (key, scope) in enumerate(unknown.items()):
+            cells[:, k] = self._at[key][tuple(fixed[v] if v in fixed else rows[:, axes.index(v)] for v in scope)]
+            base[cells[:, k] >= 0] += int(self._floor(key))
         return LeastCost(base, cells, self._cells.weights)
 
     def _without(self, tables: list[NamedTable], name: str) -> list[NamedTable]:

@@ -144,11 +144,11 @@ class Transcripts:
     def profile(self, index: int) -> dict[str, NDArray[Any]]:
         """Return the private costs of a profile in the user's units, by variable."""
         found: dict[str, NDArray[Any]] = {}
-        for name, cells in self._cells.at.items():
+        for name in self.prior.scales:
             unary = self._setup.problem.variables[name].unary
             assert unary is not None
             costs = unary.copy()
-            for value, cell in enumerate(cells):
+            for value, cell in enumerate(self._cells.at[name].tolist()):
                 if cell >= 0:
                     costs[value] = self._setup.sense * (self.prior.scales[name].low + self._levels[index, cell])
             found[name] = costs
