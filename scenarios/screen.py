@@ -120,12 +120,15 @@ def pairs(rows: Iterable[tuple[str, object]]) -> Table:
 def show_findings(out: Console, findings: Mapping[str, Any]) -> None:
     """Show what observers found."""
     from scenarios.losses import is_losses, show_losses
+    from scenarios.prices import is_priced, show_prices
 
     for label, found in findings.items():
         out.print()
         out.print(text(f"Findings of {label}", "bold"))
         if is_losses(found):
             show_losses(out, found)
+        elif is_priced(found):
+            show_prices(out, found)
         else:
             _show_found(out, found, "")
 

@@ -84,7 +84,7 @@ def conclude(
         )
     abandoned = _who(kernel, setup)
     if abandoned is not None:
-        notes.append(f"{abandoned.node} abandoned at time {abandoned.time:g}: {abandoned.reason}")
+        notes.append(f"{abandoned.agent} abandoned at time {abandoned.time:g}: {abandoned.reason}")
     summary: dict[str, Any] = {
         "status": status,
         "cost": cost,

@@ -82,6 +82,11 @@ class Possible:
         return not self._pending
 
     @property
+    def settled(self) -> bool:
+        """Whether each cell has one possible level."""
+        return not self.contradicted and bool((self._low == self._high).all())
+
+    @property
     def in_all(self) -> int:
         """Number of combinations of the cells that facts speak of, before the first fact."""
         return math.prod(self.cells.levels[c] for c in np.flatnonzero(self._factor_of >= 0).tolist())

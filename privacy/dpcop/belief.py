@@ -228,6 +228,11 @@ class Belief:
         return self._learner.possible.exact and not self._learner.ignored
 
     @property
+    def complete(self) -> bool:
+        """Whether every private cost is known."""
+        return self._learner.possible.settled
+
+    @property
     def contradicted(self) -> bool:
         """Whether what was told cannot all be true of costs within the public ranges."""
         return self._learner.possible.contradicted

@@ -22,7 +22,7 @@ from privacy.dpcop.belief import Belief, PrivateCosts
 from privacy.dpcop.model import private_tables
 from privacy.dpcop.rational import Ledger, dpcop_of
 
-OPTIONS: Final = ("view", "as", "pricing", "coalition")
+OPTIONS: Final = ("view", "as", "pricing", "policy", "coalition")
 
 MAX_REMEMBERED: Final = 2048
 """Bytes of the largest message that is recognised when it comes again."""
@@ -42,9 +42,12 @@ class _Holder:
         self._reader = reader
         self._stateless = bool(getattr(reader, "stateless", False))
         self._read: set[tuple[str, str, bytes]] = set()
+        self._complete = False
 
     def read(self, delivery: Delivery, own: bool) -> bool:
         """Read a delivery; tell whether anything is known better than before."""
+        if self._complete:  # nothing is left to learn
+            return False
         if self._stateless:
             key = (delivery.src, delivery.type, delivery.payload)
             if own or key in self._read:
@@ -52,7 +55,10 @@ class _Holder:
             if len(delivery.payload) <= MAX_REMEMBERED:
                 self._read.add(key)
         statements = list(self._reader.read(delivery))
-        return not own and self.belief.hear(statements)
+        if own or not self.belief.hear(statements):
+            return False
+        self._complete = self.belief.complete
+        return True
 
 
 class DpcopCosts(Observer):
@@ -64,6 +70,7 @@ class DpcopCosts(Observer):
     Options:
         pricing: "full", "bits" or "probability", in place of the problem's.
         coalition: true or false, likewise.
+        policy: the bound that agents went by, likewise; it is shown and changes nothing.
 
     Findings:
         agents: by agent, `cost` (of its private functions; null without a solution), `revelation` (to each peer: the
@@ -93,7 +100,7 @@ class DpcopCosts(Observer):
             raise UserError(f"observer {self.label}: private costs were left out of this log (--redact), it needs them")
         if context.view.wire is not None:
             raise UserError(f"observer {self.label}: a wire is nobody's, so nothing has a price for it")
-        settings = {key: context.options[key] for key in ("pricing", "coalition") if key in context.options}
+        settings = {key: context.options[key] for key in ("pricing", "policy", "coalition") if key in context.options}
         dpcop = dpcop_of(context.setup.original, settings)
         self._dpcop = dpcop
         self._costs = PrivateCosts(dpcop, context.setup)

@@ -19,10 +19,12 @@ def convert(source: str, target: str, distribution: str | None, seed: int) -> in
     Reads .yaml, .xml, .wcsp, .cfn and .amdcop; writes .yaml, .wcsp and .amdcop.
     """
     from agentsim import load
+    from scenarios.commands.privacy import check_section
     from scenarios.screen import Progress
 
     with Progress(f"converting {source}"):
         problem = load(source, seed=seed, distribution=distribution)
+        check_section(problem, source)
         _write(problem, target)
     return 0
 

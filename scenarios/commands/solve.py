@@ -57,6 +57,13 @@ def parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of every random draw.")
 @click.option("--network", default="unit", show_default=True, metavar="SPEC", help="Latency and faults.")
 @click.option("--observe", multiple=True, metavar="NAME[:K=V,...]", help="Attach an observer (repeat for more).")
+@click.option(
+    "--privacy",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Of a file with a privacy section: pricing=, policy=, coalition= in place of the file's; off: agents that do "
+    "not mind what they reveal.",
+)
 @click.option("--distribution", metavar="FILE", help="pyDCOP file that says which agent owns which variable.")
 @click.option("--log", metavar="FILE", help="Write the message log there (.zst: compressed).")
 @click.option("--redact", is_flag=True, help="Leave private costs out of the log.")
@@ -73,6 +80,7 @@ def solve(
     params: tuple[str, ...],
     seed: int,
     observe: tuple[str, ...],
+    privacy: tuple[str, ...],
     distribution: str | None,
     log: str | None,
     verbose: bool,
@@ -83,6 +91,7 @@ def solve(
     from agentsim import load, simulate
     from agentsim.runtime import registry
     from agentsim.runtime.setup import find_solver
+    from scenarios.commands.privacy import rational_run
     from scenarios.diagnostics import Diagnostics
     from scenarios.screen import Progress, print_json
 
@@ -93,6 +102,7 @@ def solve(
         raise UserError(f"{log}: is the problem itself; give the log another name")
     with Progress(f"reading {problem}") as progress:
         loaded = load(problem, seed=seed, distribution=distribution)
+        gates, observers = rational_run(loaded, problem, privacy, observe)
         diagnostics = Diagnostics(verbose)
         diagnostics.say(
             "loaded", problem=loaded.name, variables=len(loaded.variables), constraints=len(loaded.constraints)
@@ -103,8 +113,9 @@ def solve(
         with _ended_by_all_means(options["timeout"]):
             try:
                 result = simulate(
-                    loaded, algo, seed=seed, observers=observe, log=log, monitor=monitor, **options, **given
-                )
+                    loaded, algo, seed=seed, observers=observers, gates=gates, log=log, monitor=monitor, **options,
+                    **given,
+                )  # fmt: skip
             except (UserError, KeyboardInterrupt):
                 raise
             except OSError as error:  # an agent's own would be an AgentFailure

@@ -1,0 +1,60 @@
+"""What a run of a DPCOP cost, as people see it: by agent its cost, what it revealed to whom, and what that cost it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MAX_AGENTS: Final = 40
+MAX_NAMES: Final = 6
+
+
+def is_priced(found: object) -> bool:
+    """Tell whether findings are those of the observer `dpcop`."""
+    return isinstance(found, Mapping) and {"agents", "privacy_cost", "total", "pricing"} <= set(found)
+
+
+def show_prices(out: Console, found: Mapping[str, Any]) -> None:
+    """Show cost, revelation, price and total by agent, and the sums."""
+    from scenarios.screen import number, plain, table, text
+
+    coalition = ", peers share what they learn" if found["coalition"] else ""
+    out.print(text(f"pricing {found['pricing']}, policy {found['policy']}{coalition}"))
+    agents = list(found["agents"].items())
+    rows: list[list[object]] = [
+        [
+            plain(name),
+            number(row["cost"]),
+            number(row["privacy_cost"]),
+            number(row["total"]),
+            number(row["reward"]),
+            _revealed(row["revelation"]),
+        ]
+        for name, row in agents[:MAX_AGENTS]
+    ]
+    if len(agents) > MAX_AGENTS:
+        rows.append([f"... and {len(agents) - MAX_AGENTS} more", "", "", "", "", ""])
+    if found["public_cost"]:
+        rows.append(["public", number(found["public_cost"]), "", number(found["public_cost"]), "", ""])
+    rows.append(["all", number(found["cost"]), number(found["privacy_cost"]), number(found["total"]), "", ""])
+    out.print(table(("agent", "cost", "privacy", "total", "reward", "revealed"), rows))
+    if not found["exact"]:
+        out.print(text("note: not all that was told could be used: peers may know more than is priced", "yellow"))
+    for note in found["notes"]:
+        out.print(text(f"note: {note}", "yellow"))
+
+
+def _revealed(revelation: Mapping[str, Any]) -> str:
+    """Return to each peer what is revealed, a long list cut short."""
+    from scenarios.screen import plain
+
+    parts = []
+    for peer, told in revelation.items():
+        shares = told if isinstance(told, Mapping) else dict.fromkeys(told)
+        shown = [plain(name) if share is None else f"{plain(name)} {share:.0%}" for name, share in shares.items()]
+        more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
+        parts.append(f"{plain(peer)}: {', '.join(shown[:MAX_NAMES])}{more}")
+    return "; ".join(parts)
