@@ -80,6 +80,8 @@ def _notes(problem: Problem) -> Iterator[str]:
     for domain in {id(v.domain): v.domain for v in problem.variables.values()}.values():
         if all(isinstance(x, str) for x in domain.values) and _reads_as_numbers(domain):
             yield f"Domain {domain.name}: its strings will be read back as whole numbers."
+    if problem.extras.get("privacy") is not None:
+        yield "pyDCOP ignores `privacy`, what lost privacy costs."
     if problem.extras.get("external_variables"):
         yield "External variables were frozen at their initial values and are left out."
     if problem.extras.get("redacted"):
