@@ -12,13 +12,17 @@ its secrets are taken to be hard until an answer is neither 0 nor infinite.
 
 Transitive preferences: of three participants, who is preferred to one that is preferred to the third is preferred to
 the third. With `transitive` this is applied by Floyd-Warshall to what is known, telling strict preference from
-preference that may be indifference. It trusts the declaration `preferences` of the problem.
+preference that may be indifference. It trusts the declaration `preferences` of the problem: by variable, the agent
+and the two participants, [AGENT, J, K]; its first value says that J is preferred, its last one K, and the middle one of
+three neither. Where every answer is for all secret variables together this adds nothing: before the first finite answer
+no entry is known, as a rule, and then every 0 is. It matters to answers for single variables.
 
-Performance: a viewer that knows every entry of every subject reads no more. For 10**6 further deliveries that leaves
-two look-ups each.
+Performance: a viewer that knows every entry of every subject reads no more, which leaves one look-up for a delivery.
+Counts of answers end there, too.
 
 Deviation: the paper counts what a leader learns. Here everybody counts who is told anything; a viewer's own entries do
-not. A secret is learnt, and its price due, when its entry is known, 0 or infinite alike.
+not. A secret is learnt, and its price due, when its entry is known, 0 or infinite alike; of a coalition each agent then
+knows it. Costs of several parties (a published total, say) are not taken apart.
 """
 
 from __future__ import annotations

@@ -85,7 +85,8 @@ class StableMatching:
     Variables `p_{agent}_{j}_{k}`, j < k, one for each preference of each agent, and `x{i}` of agent `a{i}`, whose value
     is the number of its partner. Constraints `differ_{i}_{j}`, i < j, and `stable_{i}_{u}_{j}_{v}`: that the pair of
     `a{i}` and `b{u}` is not unstable when `a{j}` has `b{u}` and `a{i}` has `b{v}`; all agents know all of them. The
-    section `privacy` prices each value of each preference; rewards are infinite.
+    section `privacy` prices each value of each preference; rewards are infinite. With transitive preferences the section
+    `preferences` says which participants each secret variable compares: {variable: [agent, j, k]}.
 
     A seed gives the same preferences for RPSM and RPSX, for every mode, price and order, and the same prices for every
     form, mode and order.
@@ -106,12 +107,20 @@ class StableMatching:
             f"stable_matching_{params.form}_m{params.m}_v{params.values}_{params.mode}_{params.price}_{params.order}_"
             f"seed{seed}"
         )
+        extras: dict[str, Any] = {} if params.price == "none" else {"privacy": _privacy(params, agents, seed)}
+        if params.form == "STM":
+            extras["preferences"] = {
+                secret_name(agent, j, k): [agent, others[j], others[k]]
+                for own, others in (sides, sides[::-1])
+                for agent in own
+                for j, k in pairs(params.m)
+            }
         return Problem.build(
             preferences + matching if params.order == "P" else matching + preferences,
             [*_one_to_one(params.m), *_stability(params)],
             name=title,
             agents=agents,
-            extras={} if params.price == "none" else {"privacy": _privacy(params, agents, seed)},
+            extras=extras,
         )
 
 

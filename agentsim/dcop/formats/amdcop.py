@@ -2,7 +2,8 @@
 
 Tables are raw little-endian bytes of the smallest integer type that holds them, each stored once. Decoding trusts
 nothing: every size is checked before anything of that size exists. With `redact=True` private costs are left out:
-unary costs, and tables of constraints that not everybody knows; decoding puts zeros in their place.
+there are zeros in place of unary costs, and of tables of constraints that not everybody knows. Which variables have
+private costs is not hidden.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def load_bytes(data: bytes, source: str = "problem") -> Problem:
 def encode_problem(problem: Problem, *, redact: bool = False) -> Packed:
     """Return the problem as maps, lists, numbers, strings and bytes that msgpack can pack.
 
-    With `redact`, private costs are left out, and so is everything in `extras` but the key `privacy`.
+    With `redact`, private costs are left out, and everything in `extras` but the keys `privacy` and `preferences`.
     """
     redact = redact or bool(problem.extras.get("redacted"))
     tables = _Tables()
@@ -62,7 +63,7 @@ def encode_problem(problem: Problem, *, redact: bool = False) -> Packed:
         if id(v.domain) not in domains:
             domains[id(v.domain)] = len(packed_domains)
             packed_domains.append([v.domain.name, list(v.domain.values), v.domain.kind])
-        unary = None if v.unary is None or redact else tables.add(v.unary)
+        unary = None if v.unary is None else tables.add(_zeros([v.size]) if redact else v.unary)
         variables.append([v.name, domains[id(v.domain)], v.agent, unary, v.initial, _pair(v.cost_range), v.role])
     constraints: list[Any] = []
     for c in problem.constraints.values():
@@ -71,7 +72,7 @@ def encode_problem(problem: Problem, *, redact: bool = False) -> Packed:
         constraints.append([c.name, list(c.scope), table, c.owner, known_to, _pair(c.cost_range)])
     extras = dict(problem.extras)
     if redact:
-        extras = {k: v for k, v in extras.items() if k == "privacy"}
+        extras = {k: v for k, v in extras.items() if k in ("privacy", "preferences")}
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -141,7 +142,7 @@ def decode_problem(packed: object) -> Problem:
     tables = [_table(t, f"table {i}", budget) for i, t in enumerate(_get(top, "tables", list))]
     domains = [_domain(d, budget) for d in _get(top, "domains", list)]
     used = Budget()
-    variables = [_variable(v, domains, tables, redacted, used) for v in _get(top, "variables", list)]
+    variables = [_variable(v, domains, tables, used) for v in _get(top, "variables", list)]
     sizes = {v.name: v.size for v in variables}
     constraints = [_constraint(c, sizes, tables, redacted, used) for c in _get(top, "constraints", list)]
     objective = _get(top, "objective", str)
@@ -243,14 +244,14 @@ def _range(value: object, where: str) -> tuple[Cost, Cost] | None:
     return low, high
 
 
-def _variable(value: object, domains: list[Domain], tables: list[Table], redacted: bool, used: Budget) -> Variable:
+def _variable(value: object, domains: list[Domain], tables: list[Table], used: Budget) -> Variable:
     name, domain, agent, unary, initial, bounds, role = _row(value, 7, "a variable")
     where = f"variable {_string(name, 'a variable')}"
     own = domains[_index(domain, len(domains), f"{where}: domain")]
     costs: Table | None = None
-    if unary is not None or redacted:
+    if unary is not None:
         used.cells(where, [len(own)])  # a table that many share is read once for each
-        costs = _zeros([len(own)]) if unary is None else tables[_index(unary, len(tables), f"{where}: table")]
+        costs = tables[_index(unary, len(tables), f"{where}: table")]
     return Variable(
         name,
         own,
