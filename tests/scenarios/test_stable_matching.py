@@ -267,7 +267,11 @@ def test_what_a_seed_fixes() -> None:
         assert other.name != reference.name
     constant = StableMatching.generate(replace(base, price="constant"), 7)
     assert (profile_of(constant) == profile_of(reference)).all()
-    assert StableMatching.generate(replace(base, form="STM"), 7).extras == reference.extras
+    transitive = StableMatching.generate(replace(base, form="STM"), 7).extras
+    assert transitive["privacy"] == reference.extras["privacy"]
+    assert transitive["preferences"]["p_a1_0_2"] == ["a1", "b0", "b2"]
+    assert transitive["preferences"]["p_b0_1_2"] == ["b0", "a1", "a2"]
+    assert "preferences" not in reference.extras
 
 
 def test_names_owners_and_order() -> None:
