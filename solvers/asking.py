@@ -27,7 +27,7 @@ from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import Cost, message
 from agentsim.runtime.port import Port
-from agentsim.runtime.statements import CostIs, Nothing, ReaderContext, Statement, Term, Unanalysed, ValueIs
+from agentsim.runtime.statements import CostIs, Nothing, Proposed, ReaderContext, Statement, Term, Unanalysed, ValueIs
 from agentsim.runtime.streams import generator
 from agentsim.runtime.view import LocalView, PublicPart, Setup, costs_list
 
@@ -445,7 +445,9 @@ class AskingReader:
 
     def asked(self, delivery: Delivery) -> Iterator[Statement]:
         """Return the statements of a question."""
-        self._questions[delivery.src, delivery.dst] = delivery.message.values
+        values = delivery.message.values
+        self._questions[delivery.src, delivery.dst] = values
+        yield Proposed("question", ("values",), dict(zip(self._names, values, strict=True)))
         yield self._asking
 
     def answered(self, delivery: Delivery) -> Iterator[Statement]:

@@ -288,7 +288,9 @@ class MessageSpec:
             if wrong is not None:
                 raise MessageError(wrong, self.fields[i])
         message = _new(self.cls, values)
-        if len(self._known) < _MAX_KNOWN and len(payload) <= _MAX_KNOWN_SIZE:
+        if len(payload) <= _MAX_KNOWN_SIZE:
+            if len(self._known) >= _MAX_KNOWN:  # begin anew: what is sent to many comes again at once
+                self._known.clear()
             self._known[payload] = message
         return message
 

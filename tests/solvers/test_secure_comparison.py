@@ -210,7 +210,7 @@ def test_knock_out_tells_no_total() -> None:
             assert len(delivery.message.entries) == BITS
     said = check_statements(problem, result, NLeaders, **params)
     assert said["answer"]
-    # Of each of 2 comparisons: REPLY and OUTCOME to the agent that has the key and to who sees all, OUTCOME to the other.
+    # In each of 2 comparisons REPLY and OUTCOME tell the agent with the key, and who sees all; OUTCOME tells the other.
     assert said["who of the two has the lesser best total"] == 2 * 5
     assert said["encrypted, not to the viewer"] == 2
 
