@@ -427,11 +427,16 @@ class AskingReader:
         self._names, self._positions = tuple(context.domain_sizes), position_of(context.domain_sizes)
         view = next(iter(context.views.values()), None)
         self._public = view.public if view is not None else None  # a wire has no view
-        self._scopes: dict[str, list[tuple[str, int]]] = {}  # by speaker: the variables of its agent's share
+        # By speaker: the variables of its agent's share with their places, and what takes them from a tuple.
+        self._scopes: dict[str, tuple[list[tuple[str, int]], Callable[[Values], Any]]] = {}
+        self._proposed: tuple[Values | None, Statement] = None, Nothing("no question yet", ())
+        self._answers: dict[tuple[str, Any, Cost], Statement] = {}
         if self._public is not None:
             for agent, speaker in self._public.speakers.items():
-                names = dict.fromkeys(name for scope in self._public.scopes[agent] for name in scope)
-                self._scopes[speaker] = [(name, self._positions[name]) for name in names]
+                scopes = self._public.scopes[agent]
+                names = dict.fromkeys(name for scope in scopes for name in scope)
+                places = [self._positions[name] for name in names]
+                self._scopes[speaker] = list(zip(names, places, strict=True)), projection(scopes, self._positions)
         self._questions: dict[tuple[str, str], Values] = {}
         params: AskingParams = context.params
         private_order = params.direction == "cheapest" and params.weight == "local"
@@ -447,7 +452,10 @@ class AskingReader:
         """Return the statements of a question."""
         values = delivery.message.values
         self._questions[delivery.src, delivery.dst] = values
-        yield Proposed("question", ("values",), dict(zip(self._names, values, strict=True)))
+        if self._proposed[0] != values:  # the same question goes to many
+            statement = Proposed("question", ("values",), dict(zip(self._names, values, strict=True)))
+            self._proposed = values, statement
+        yield self._proposed[1]
         yield self._asking
 
     def answered(self, delivery: Delivery) -> Iterator[Statement]:
@@ -457,10 +465,18 @@ class AskingReader:
         if values is None or self._public is None:
             yield Unanalysed("the sender's own cost on a tuple that was not seen", ("cost",))
             return
-        context = {name: values[i] for name, i in self._scopes[sender]}
-        parties = (sender,)
-        offset = self._context.offset(parties, "share")
-        yield CostIs("answer", ("cost",), (Term(parties, "share", context),), "==", cost, offset)
+        scope, answer = self._scopes[sender]
+        key = (sender, answer(values), cost)
+        statement = self._answers.get(key)
+        if statement is None:  # questions that differ elsewhere have the same answer again and again
+            parties = (sender,)
+            term = Term(parties, "share", {name: values[i] for name, i in scope})
+            offset = self._context.offset(parties, "share")
+            statement = CostIs("answer", ("cost",), (term,), "==", cost, offset)
+            if len(self._answers) >= MOST_KEPT:
+                self._answers.clear()
+            self._answers[key] = statement
+        yield statement
 
     def total(self, fields: tuple[str, ...], values: Values, total: Cost) -> Statement:
         """Return what a tuple's total says."""

@@ -205,9 +205,9 @@ class _Feed(Kernel):
             self.finish(None)
             return False
         self.now, self.step = first.delivered_at, first.step
-        assert self._feed is not None
         while self._next is not None and (self._next.delivered_at, self._next.step) == (self.now, self.step):
-            self._feed.append(self._next)
+            if self._feed is not None:
+                self._feed.append(self._next)
             self.seq = self._next.seq
             self._pull()
         return True

@@ -299,6 +299,8 @@ class Kernel:
             return
         for joiner in activity.joiners:
             joiner.wake()
+        if all(slot.activity is not None and slot.activity.done for slot in self.observers):
+            self._feed = None  # nobody watches any more
         if activity.main and isinstance(mailbox, Port):
             mailbox.finished = True
             self.running -= 1
@@ -451,6 +453,8 @@ class Kernel:
         feed, self._feed = self._feed, []
         assert feed is not None
         for slot in self.observers:
+            if slot.activity is not None and slot.activity.done:
+                continue
             sees = slot.sees
             seen = feed if sees is None else [d for d in feed if sees(d)]
             if seen:

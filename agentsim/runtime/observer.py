@@ -175,6 +175,9 @@ class Observer:
     name: ClassVar[str] = ""
     default_view: ClassVar[str] = "all"
 
+    satisfied = False
+    """Set it to True when no further delivery can change the findings: there will be none, which saves time."""
+
     def __init__(self, context: ObserverContext) -> None:
         self.context = context
         self.label = str(context.options.get("as") or self.name or type(self).__name__)
@@ -204,7 +207,7 @@ class Observer:
     async def run(self) -> None:
         """Feed every delivery to `observe`; override for a coroutine of your own (await `self.deliveries()`)."""
         self.start()
-        while True:
+        while not self.satisfied:
             for delivery in await self.deliveries():
                 self.observe(delivery)
 

@@ -331,6 +331,7 @@ class Smi(Observer):
             subject.learn_all(term.context, finite)
         if not subject.is_open():
             viewer.n_open -= 1
+            self.satisfied = not any(v.n_open for v in self._viewers)
             if not viewer.n_open:
                 self._channels.clear()  # to be opened again without this viewer
 

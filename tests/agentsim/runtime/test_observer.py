@@ -418,3 +418,30 @@ def test_an_observer_by_a_name_that_makes_no_sense_is_the_users_error(spec: str)
     with pytest.raises(UserError) as caught:
         watched(spec)
     assert "\n" not in str(caught.value)
+
+
+def test_an_observer_that_is_satisfied_is_fed_no_more() -> None:
+    """It sees the rest of the instant at which it had enough, and its findings stand; others go on."""
+
+    class Enough(Observer):
+        def start(self) -> None:
+            self.seen = 0
+
+        def observe(self, delivery: Delivery) -> None:
+            self.seen += 1
+            self.satisfied = self.seen >= 3
+
+        def findings(self) -> Any:
+            return self.seen
+
+    class All(Enough):
+        def observe(self, delivery: Delivery) -> None:
+            self.seen += 1
+
+    alone = simulate(problem(), "synchbb", observers=[Enough])
+    both = simulate(problem(), "synchbb", observers=[Enough, All])
+    assert alone.findings["Enough"] == both.findings["Enough"] == 3
+    assert both.findings["All"] == len(list(both.log)) > 3
+    assert list(alone.log) == list(both.log)
+    assert replay(alone.log, [Enough, All]).findings == both.findings
+    assert replay(alone.log, [Enough], verify=True).verified is True
