@@ -8,6 +8,7 @@ stands for. Costs are in solver's units throughout, as in the statements themsel
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -50,6 +51,9 @@ class Sums:
         self._setup, self._cells = setup, cells
         self._sizes = setup.domain_sizes
         self._at = cells.at
+        parts = Counter(cells.one.values())
+        self._in_parts = {key for key, whole in cells.one.items() if parts[whole] > 1 and (cells.at[key] < 0).any()}
+        """Cost functions of which some entries are forbidden, it is not known by which of the parts."""
         self._functions: dict[object, tuple[list[NamedTable], dict[Key, tuple[str, ...]], frozenset[str]]] = {}
         self._made: dict[object, LeastCost | None] = {}
         self._choices: dict[object, Either | None] = {}
@@ -196,7 +200,8 @@ class Sums:
                         unknown[f.key] = f.scope
                         seen.add(whole)
                 tables.append((f.scope, table))
-            if forbidden < math.inf and (self._cells.weights is not None and unknown):
+            vague = unknown if self._cells.weights is not None else self._in_parts & unknown.keys()
+            if forbidden < math.inf and vague:
                 raise Unusable(f"forbidden tuples count {forbidden}, and which ones they are is not known")
             if forbidden < math.inf and any(np.isinf(table).any() for _, table in tables):
                 if not (float(forbidden).is_integer() and abs(forbidden) <= MAX_FORBIDDEN):

@@ -7,8 +7,8 @@ peer is thought to know everything but private costs: that is the worst case, as
 A private function is a private cost of a variable, or a constraint that one agent alone can evaluate; several of one
 agent over the same variables are one. What is possible of its entries beforehand is public:
 
-* `hard`: an entry costs nothing or is forbidden, either being equally likely; also taken where no range is declared and
-  nothing else occurs;
+* `hard`: an entry costs nothing or is forbidden, either being equally likely; also taken where no range but (0, 0) is
+  declared and nothing else occurs;
 * a range of whole numbers, all equally likely; which entries are forbidden is then known. Where none is declared it is
   what the cost function declares, or from the least to the greatest finite private cost of the problem.
 """
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from agentsim.dcop.problem import Cost, Table
 from agentsim.errors import UserError
-from agentsim.runtime.statements import Statement
+from agentsim.runtime.statements import Best, Chosen, Statement, Unanalysed
 from agentsim.runtime.view import Setup
 from privacy.adversaries.learner import Learner
 from privacy.adversaries.possible import Possible
@@ -61,7 +61,8 @@ class _Function:
 
     @property
     def looks_hard(self) -> bool:
-        return bool((self.table[~self.forbidden] == 0).all() and self.forbidden.any())
+        undeclared = self.bounds in (None, (0, 0))
+        return undeclared and bool((self.table[~self.forbidden] == 0).all() and self.forbidden.any())
 
 
 class PrivateCosts:
@@ -76,7 +77,8 @@ class PrivateCosts:
         notes: sentences about what was taken as public.
 
     Raises:
-        UserError: costs are not whole numbers, or there are too many possible ones.
+        UserError: costs are not whole numbers, too large, or outside of their declared range, or there are too many
+            possible ones.
     """
 
     def __init__(self, dpcop: Dpcop, setup: Setup) -> None:
@@ -105,6 +107,7 @@ class PrivateCosts:
                 agent, old.name, (*old.keys, own), old.variables, old.table + aligned, old.offset + offset, both
             )
         self._observed = _finite_range(f.table for f in self.functions.values())
+        self._check_ranges()
         assumed = [f for f in self.functions.values() if self._is_assumed(f)]
         self.notes: tuple[str, ...] = ()
         if assumed:
@@ -113,6 +116,23 @@ class PrivateCosts:
                 f"no range of costs is declared for {len(assumed)} of {len(self.functions)} private functions: that "
                 f"they lie between {low:g} and {high:g}, the least and the greatest of all, is taken as public",
             )
+
+    def _check_ranges(self) -> None:
+        """Refuse true costs that nobody thinks possible, and sums that a forbidden entry does not outweigh."""
+        most = sum(np.abs(table[np.isfinite(table)]).max(initial=0) for _, table in self.setup.problem.functions())
+        for function in self.functions.values():
+            possible = self.range_of(function)
+            if possible == "hard":
+                continue
+            low, high = _finite_range([function.table])
+            if not function.forbidden.all() and not possible[0] <= low <= high <= possible[1]:
+                raise UserError(
+                    f"privacy: the costs of {function.name} lie between {low:g} and {high:g}, outside of their "
+                    f"declared range from {possible[0]:g} to {possible[1]:g}"
+                )
+            most += max(map(abs, possible))
+        if 4 * most >= FORBIDDEN and any(self.range_of(f) == "hard" for f in self.functions.values()):
+            raise UserError("privacy: costs are too large to be told from infinite ones: scale them down")
 
     def _is_assumed(self, function: _Function) -> bool:
         return self._possible.get(function.agent) is None and function.bounds is None and not function.looks_hard
@@ -211,20 +231,28 @@ class Belief:
     Args:
         costs: the private functions.
         holders: the agents who hold it; they know their own costs, and share what they are told.
+
+    Attributes:
+        unused: labels of what was told and is not analysed, or is a random choice: it may say more of private costs.
     """
 
     def __init__(self, costs: PrivateCosts, holders: Iterable[str]) -> None:
         self._costs = costs
         self._cells = costs.cells(holders)
         self._learner = Learner(Sums(costs.setup, self._cells), Possible(self._cells, LIMIT))
+        self.unused: set[str] = set()
 
     def hear(self, statements: Iterable[Statement]) -> bool:
         """Learn from statements; tell whether anything is known better than before."""
-        return self._learner.hear(statements)
+        told = list(statements)
+        for s in told:
+            if isinstance(s, Unanalysed) or (isinstance(s, Chosen) and not isinstance(s.law, Best)):
+                self.unused.add(s.label)
+        return self._learner.hear(told)
 
     @property
     def exact(self) -> bool:
-        """Whether all that was told is accounted for; else the peer may know more than is said here."""
+        """Whether all that was told of costs and best choices is accounted for; else the peer may know more."""
         return self._learner.possible.exact and not self._learner.ignored
 
     @property
@@ -247,7 +275,7 @@ class Belief:
         return (1.0,) if cell < 0 else tuple(self._learner.possible.posterior(cell).tolist())
 
     def true_level(self, secret: Secret) -> int:
-        """Return the place of the true cost in `distribution`; ValueError if it lies outside of the public range."""
+        """Return the place of the true cost in `distribution`."""
         function, index = self._costs.place_of(secret)
         cost = function.table[index].item()
         possible = self._costs.range_of(function)
@@ -255,24 +283,22 @@ class Belief:
             return int(not math.isfinite(cost))
         if not math.isfinite(cost):
             return 0
-        low, count = _levels(possible, self._costs.setup.sense)
-        level = int(self._costs.setup.sense * cost) - low
-        if not 0 <= level < count:
-            raise ValueError(f"the true cost {cost:g} of {secret.name} is outside of its public range")
-        return level
+        sense = self._costs.setup.sense
+        return int(sense * cost) - _levels(possible, sense)[0]
 
 
 def revealed(beliefs: Mapping[str, Belief], secrets: Iterable[Secret], pricing: Pricing) -> Revelation:
     """Return what an agent's peers have learnt of its secrets, in the form that its pricing needs.
 
     Args:
-        beliefs: by peer.
+        beliefs: by peer; one that is contradicted counts for nothing, since no costs fit what that peer was told.
         secrets: the agent's.
         pricing: "full": the secrets that are known (`KnownSecrets`); "bits": what is believed of each
             (`Distributions`); "probability": how much likelier than beforehand the peer thinks the true cost, as a
             share of what there was to gain, at least 0 (`Probabilities`).
     """
-    told = [(peer, s, belief.distribution(s)) for peer, belief in beliefs.items() for s in secrets]
+    sound = [(peer, belief) for peer, belief in beliefs.items() if not belief.contradicted]
+    told = [(peer, s, belief.distribution(s)) for s in secrets for peer, belief in sound]
     if pricing == "full":
         known: dict[str, set[str]] = {}
         for peer, s, chances in told:

@@ -41,7 +41,7 @@ class _Holder:
         self.agents, self.about, self.belief = agents, about, belief
         self._reader = reader
         self._stateless = bool(getattr(reader, "stateless", False))
-        self._read: set[tuple[str, str, bytes]] = set()
+        self._read: set[tuple[str, str, str, bytes]] = set()
         self._complete = False
 
     def read(self, delivery: Delivery, own: bool) -> bool:
@@ -49,7 +49,7 @@ class _Holder:
         if self._complete:  # nothing is left to learn
             return False
         if self._stateless:
-            key = (delivery.src, delivery.type, delivery.payload)
+            key = (delivery.src, delivery.dst, delivery.type, delivery.payload)
             if own or key in self._read:
                 return False
             if len(delivery.payload) <= MAX_REMEMBERED:
@@ -80,7 +80,9 @@ class DpcopCosts(Observer):
         curve: [time, price of all that is revealed by then] at each change.
         abandoned: agent, node, time and reason, or null.
         pricing, policy, coalition: as they were.
-        exact: whether all that was told is accounted for; else peers may know more than is priced.
+        exact: whether all that was told of costs and best choices is accounted for; else peers may know more than is
+            priced.
+        unused: labels of what was told and is not analysed, or is a random choice: peers may know more by it too.
         contradicted: peers whom was told what cannot be true of costs within the public ranges.
         notes, assumes: what was taken as public, and what peers are thought to know.
 
@@ -194,6 +196,7 @@ class DpcopCosts(Observer):
             "policy": dpcop.resolved_policy,
             "coalition": dpcop.coalition,
             "exact": all(holder.belief.exact for holder in self._holders),
+            "unused": sorted(set().union(*(holder.belief.unused for holder in self._holders))),
             "contradicted": ["+".join(sorted(h.agents)) for h in self._holders if h.belief.contradicted],
             "notes": list(self._costs.notes),
             "assumes": ASSUMES,

@@ -12,7 +12,8 @@ abandons, whatever is infinite besides. The paper leaves open whose cost W bound
     zero         W = 0: what the solution costs is left aside. The only one under which the paper's example is solved
     own_min      the least that the agent's own private costs can come to
     own_tuple    what they come to on the assignment that the message speaks of; where it speaks of none, own_min
-    global_lb    own_min, and the public lower bounds of everybody else's costs and of public constraints
+    global_lb    own_min, and the public lower bounds of everybody else's costs and of public constraints; constraints
+                 that several agents know count as public, as they do for beliefs
 
 When maximising, W is the greatest quality in place of the least cost; `zero` then makes everybody abandon at once, so
 there the default is `own_min`.
@@ -64,11 +65,11 @@ class Ledger:
         now = self.revelation.union(revealed(beliefs, self.stake.secrets, self.pricing))  # type: ignore[arg-type]  # both have this pricing's form
         if now == self.revelation:
             return 0.0
-        self.revelation, before = now, self.price
-        self.price = float(self.stake.price(now))
-        if not self.price >= before:
-            raise UserError(f"privacy: a price fell from {before:g} to {self.price:g} when more was revealed")
-        return self.price - before if self.price > before else 0.0
+        before, price = self.price, float(self.stake.price(now))
+        if math.isnan(price) or (price < before and not math.isclose(price, before, rel_tol=1e-9, abs_tol=1e-9)):
+            raise UserError(f"privacy: a price fell from {before:g} to {price:g} when more was revealed")
+        self.revelation, self.price = now, max(price, before)
+        return price - before if price > before else 0.0
 
 
 def abandons(minimising: bool, increment: float, bound: float, reward: float) -> bool:
@@ -107,15 +108,17 @@ class SolutionBound:
         self._nodes = {node for node, owner in setup.nodes.items() if owner == agent}
         least = 0.0 if policy == "zero" else self._least({})
         if policy == "global_lb":
-            least += sum(_floors(dpcop, agent, self._sense))
+            least += sum(_floors(PrivateCosts(dpcop, setup), problem, agent))
         self._constant = self._sense * least
 
     def of(self, statements: Iterable[Statement]) -> float:
         """Return W for a message that makes these statements."""
         if self._policy != "own_tuple":
             return self._constant
-        contexts = [context for s in statements if (context := self._spoken_of(s))]
-        return self._sense * min(map(self._least, contexts)) if contexts else self._constant
+        told = list(statements)
+        contexts = [{s.variable: s.value for s in told if isinstance(s, ValueIs)}, *map(self._context, told)]
+        own = [context for given in contexts if (context := self._own_part(given))]
+        return self._sense * min(map(self._least, own)) if own else self._constant
 
     def _least(self, context: Mapping[str, int]) -> float:
         tables = [restrict(table, context) for table in self._own]
@@ -124,48 +127,32 @@ class SolutionBound:
             return float(sum(table.min() for _, table in tables))
         return float(join(minimised(tables, (), self._sizes), ()).item()) if tables else 0.0
 
-    def _spoken_of(self, statement: Statement) -> dict[str, int]:
-        """Return the values that a statement gives to variables of the agent's private functions."""
-        contexts: list[Mapping[str, int]] = []
-        if isinstance(statement, CostIs):
-            contexts = [t.context for t in statement.terms if not self._nodes.isdisjoint(t.parties)]
-        elif isinstance(statement, Proposed):
-            contexts = [statement.context]
-        elif isinstance(statement, Chosen):
-            contexts = [{**statement.context, statement.variable: statement.value}]
-        elif isinstance(statement, ValueIs):
-            contexts = [{statement.variable: statement.value}]
-        spoken: dict[str, int] = {}
-        for context in contexts[:1]:  # the first of several terms is what is spoken of, others what it is held against
-            for name, value in context.items():
-                original = self._setup.copies.get(name, name)
-                if original in self._variables:
-                    spoken[original] = value
-        return spoken
+    def _context(self, statement: Statement) -> Mapping[str, int]:
+        """Return the assignment that a statement speaks of, values aside."""
+        if isinstance(statement, CostIs):  # of several terms the first: the others are what it is held against
+            return next((t.context for t in statement.terms if not self._nodes.isdisjoint(t.parties)), {})
+        if isinstance(statement, Proposed):
+            return statement.context
+        if isinstance(statement, Chosen):
+            return {**statement.context, statement.variable: statement.value}
+        return {}
+
+    def _own_part(self, context: Mapping[str, int]) -> dict[str, int]:
+        """Return what an assignment gives to variables of the agent's private functions."""
+        values = {self._setup.copies.get(name, name): value for name, value in context.items()}
+        return {name: value for name, value in values.items() if name in self._variables}
 
 
-def _floors(dpcop: Dpcop, agent: str, sense: int) -> Iterable[float]:
+def _floors(costs: PrivateCosts, problem: Problem, agent: str) -> Iterable[float]:
     """Yield public lower bounds (minimised) of all cost functions but an agent's private ones."""
-    problem = dpcop.problem
-    for other, tables in private_tables(problem).items():
-        if other == agent:
-            continue
-        stake = dpcop.stakes.get(other)
-        possible = stake.possible if stake is not None else None
-        for _ in tables:
-            if possible == "hard":
-                yield 0.0
-            elif possible is not None:
-                yield float(possible[0] if sense > 0 else -possible[1])
-            else:
-                yield 0.0 if sense > 0 else -math.inf  # the paper's costs are never negative; qualities have no top
+    sense = costs.setup.sense
+    for function in costs.functions.values():
+        if function.agent != agent:
+            possible = costs.range_of(function)
+            yield 0.0 if possible == "hard" else float(possible[0] if sense > 0 else -possible[1])
     for c in problem.constraints.values():
-        if len(problem.known_to(c)) == len(problem.agents):
+        if len(problem.known_to(c)) > 1:
             yield float((sense * c.table).min())
-        elif len(problem.known_to(c)) > 1 and c.cost_range is not None:
-            yield float(c.cost_range[0] if sense > 0 else -c.cost_range[1])
-        elif len(problem.known_to(c)) > 1:
-            yield 0.0 if sense > 0 else -math.inf
     yield float(sense * problem.constant)
 
 
@@ -198,9 +185,9 @@ class RationalGate:
     ) -> Literal["send"] | tuple[Literal["abandon"], str]:
         """Price what the receiver will know, and abandon if that is too much."""
         peer = self._owners[envelope.dst]
-        increment = 0.0
-        if self._beliefs[peer].hear(statements):
-            increment = self.ledger.update(self._beliefs)
+        increment, belief = 0.0, self._beliefs[peer]
+        if belief.hear(statements):
+            increment = self.ledger.update({p: b for p, b in self._beliefs.items() if b is belief})
         bound, reward = self._bound.of(statements), self.ledger.stake.reward
         if not abandons(self._minimising, increment, bound, reward):
             return "send"
