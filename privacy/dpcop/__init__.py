@@ -5,6 +5,7 @@ Doshi, Matsui, Silaghi, Yokoo and Zanker, "Distributed Private Constraint Optimi
 
 from privacy.dpcop.model import Dpcop, Secret, Stake, priced, private_scopes, private_tables
 from privacy.dpcop.prices import AdditivePrices, MaxPrices, Price, SetPrices, check_monotone
+from privacy.dpcop.rational import rational
 from privacy.dpcop.revelation import Distributions, KnownSecrets, Probabilities, Revelation
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "priced",
     "private_scopes",
     "private_tables",
+    "rational",
 ]

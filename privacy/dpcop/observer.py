@@ -22,7 +22,7 @@ from privacy.dpcop.belief import Belief, PrivateCosts
 from privacy.dpcop.model import private_tables
 from privacy.dpcop.rational import Ledger, dpcop_of
 
-OPTIONS: Final = ("view", "as", "pricing", "policy", "coalition")
+OPTIONS: Final = ("view", "as", "pricing", "policy", "coalition", "dpcop")
 
 MAX_REMEMBERED: Final = 2048
 """Bytes of the largest message that is recognised when it comes again."""
@@ -42,11 +42,11 @@ class _Holder:
         self._reader = reader
         self._stateless = bool(getattr(reader, "stateless", False))
         self._read: set[tuple[str, str, str, bytes]] = set()
-        self._complete = False
+        self.complete = False
 
     def read(self, delivery: Delivery, own: bool) -> bool:
         """Read a delivery; tell whether anything is known better than before."""
-        if self._complete:  # nothing is left to learn
+        if self.complete:  # nothing is left to learn
             return False
         if self._stateless:
             key = (delivery.src, delivery.dst, delivery.type, delivery.payload)
@@ -57,7 +57,7 @@ class _Holder:
         statements = list(self._reader.read(delivery))
         if own or not self.belief.hear(statements):
             return False
-        self._complete = self.belief.complete
+        self.complete = self.belief.complete
         return True
 
 
@@ -71,6 +71,7 @@ class DpcopCosts(Observer):
         pricing: "full", "bits" or "probability", in place of the problem's.
         coalition: true or false, likewise.
         policy: the bound that agents went by, likewise; it is shown and changes nothing.
+        dpcop: from Python only: a `Dpcop` in place of the problem's privacy section.
 
     Findings:
         agents: by agent, `cost` (of its private functions; null without a solution), `revelation` (to each peer: the
@@ -102,7 +103,7 @@ class DpcopCosts(Observer):
             raise UserError(f"observer {self.label}: private costs were left out of this log (--redact), it needs them")
         if context.view.wire is not None:
             raise UserError(f"observer {self.label}: a wire is nobody's, so nothing has a price for it")
-        settings = {key: context.options[key] for key in ("pricing", "policy", "coalition") if key in context.options}
+        settings = {key: value for key, value in context.options.items() if key not in ("view", "as")}
         dpcop = dpcop_of(context.setup.original, settings)
         self._dpcop = dpcop
         self._costs = PrivateCosts(dpcop, context.setup)
@@ -143,6 +144,7 @@ class DpcopCosts(Observer):
         increment = 0.0
         for holder in dict.fromkeys((*self._mail[src], *self._mail[dst])):
             if holder.read(delivery, own=src in holder.agents):
+                self.satisfied = all(h.complete for h in self._holders)
                 beliefs = dict.fromkeys(holder.agents, holder.belief)
                 for agent in holder.about:
                     increment += self._ledgers[agent].update(beliefs)

@@ -203,15 +203,19 @@ def dpcop_of(problem: Problem, settings: Mapping[str, Any]) -> Dpcop:
 
     Args:
         problem: with a privacy section.
-        settings: pricing, policy, coalition; as text too ("true").
+        settings: pricing, policy, coalition; as text too ("true"). Also dpcop, which takes the place of the section.
 
     Raises:
         UserError: there is no such section, no such setting, or a setting makes no sense.
     """
-    dpcop = Dpcop.of(problem)
+    given = dict(settings)
+    dpcop = given.pop("dpcop", None) or Dpcop.of(problem)
     if dpcop is None:
         raise UserError(f"problem {problem.name}: has no privacy section, so nothing has a price")
-    given = dict(settings)
+    if not isinstance(dpcop, Dpcop):
+        raise UserError("privacy: dpcop must be a Dpcop, given from Python")
+    if dpcop.problem is not problem:
+        dpcop = replace(dpcop, problem=problem)
     for key in given:
         if key not in ("pricing", "policy", "coalition"):
             raise UserError(f"privacy: no setting {key}; there are pricing, policy and coalition")
@@ -228,7 +232,8 @@ def rational(**settings: object) -> GateFactory:
     Agents that can never abandon (an infinite reward) get no gate.
 
     Args:
-        **settings: pricing, policy, coalition in place of those in the problem.
+        **settings: pricing, policy, coalition in place of those in the problem; dpcop, a `Dpcop` in place of the problem's
+            privacy section (prices that no file can hold, for instance).
 
     Raises:
         UserError: when the run begins: the problem has no privacy section, or the solver has no reader, so that what

@@ -570,3 +570,27 @@ def test_settings_may_be_text() -> None:
     assert (dpcop.coalition, dpcop.policy, dpcop.pricing) == (True, "own_min", "bits")
     assert dpcop_of(MEETING, {"coalition": "false"}).coalition is False
     assert dpcop_of(MEETING, {}).policy == "zero"
+
+
+def test_prices_that_no_file_can_hold_are_given_from_python() -> None:
+    """A price that grows with the square of how many secrets are known: given to gates and observer alike."""
+    problem = MEETING
+    section = Dpcop.of(problem)
+    assert section is not None
+
+    def squared(revelation: Revelation) -> float:
+        return 10 * sum(revelation.share("alice", name) for name in ("T1", "T2")) ** 2
+
+    stakes = {**section.stakes, "bob": replace(section.stakes["bob"], price=squared)}
+    dpcop = replace(section, stakes=stakes)
+    observers = [(DpcopCosts, {"dpcop": dpcop})]
+    result = agentsim.simulate(problem, Leader, gates=rational(dpcop=dpcop), observers=observers)
+    found = result.findings["dpcop"]
+    assert found["agents"]["bob"]["privacy_cost"] == 40
+    assert [price for _, price in found["curve"]] == [10, 40]
+    mean = replace(dpcop, stakes={**stakes, "bob": replace(stakes["bob"], reward=30)})
+    left = agentsim.simulate(problem, Leader, gates=rational(dpcop=mean), observers=[(DpcopCosts, {"dpcop": mean})])
+    assert left.status == "abandoned"  # at the second secret, which costs 30 more
+    assert left.findings["dpcop"]["privacy_cost"] in (10, 40)  # the observer sees what was delivered
+    with pytest.raises(UserError, match="given from Python"):
+        agentsim.simulate(problem, Leader, gates=rational(dpcop="x"))
