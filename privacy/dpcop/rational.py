@@ -232,8 +232,8 @@ def rational(**settings: object) -> GateFactory:
     Agents that can never abandon (an infinite reward) get no gate.
 
     Args:
-        **settings: pricing, policy, coalition in place of those in the problem; dpcop, a `Dpcop` in place of the problem's
-            privacy section (prices that no file can hold, for instance).
+        **settings: pricing, policy, coalition in place of those in the problem; dpcop, a `Dpcop` in place of the
+            problem's privacy section (prices that no file can hold, for instance).
 
     Raises:
         UserError: when the run begins: the problem has no privacy section, or the solver has no reader, so that what

@@ -85,8 +85,8 @@ class StableMatching:
     Variables `p_{agent}_{j}_{k}`, j < k, one for each preference of each agent, and `x{i}` of agent `a{i}`, whose value
     is the number of its partner. Constraints `differ_{i}_{j}`, i < j, and `stable_{i}_{u}_{j}_{v}`: that the pair of
     `a{i}` and `b{u}` is not unstable when `a{j}` has `b{u}` and `a{i}` has `b{v}`; all agents know all of them. The
-    section `privacy` prices each value of each preference; rewards are infinite. With transitive preferences the section
-    `preferences` says which participants each secret variable compares: {variable: [agent, j, k]}.
+    section `privacy` prices each value of each preference; rewards are infinite. With transitive preferences the
+    section `preferences` says which participants each secret variable compares: {variable: [agent, j, k]}.
 
     A seed gives the same preferences for RPSM and RPSX, for every mode, price and order, and the same prices for every
     form, mode and order.
