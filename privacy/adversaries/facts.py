@@ -45,7 +45,8 @@ class LeastCost:
     @property
     def key(self) -> Hashable:
         """What tells it from others."""
-        return self.base.tobytes(), self.cells.tobytes()
+        weights = b"" if self.weights is None else self.weights.tobytes()
+        return self.base.tobytes(), self.cells.tobytes(), weights
 
     def rows_at(self, levels: Numbers) -> Numbers:
         """Return the sum of each row, shape (m,), when each cell has its level in `levels`."""

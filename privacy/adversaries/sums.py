@@ -20,10 +20,13 @@ from agentsim.dcop.tables import NamedTable, join, project_min, restrict
 from agentsim.runtime.statements import Best, Chosen, Rest, Term
 from agentsim.runtime.view import Setup
 from privacy.adversaries.facts import Either, LeastCost, Some, Way
-from privacy.adversaries.profiles import Cells, Key
+from privacy.adversaries.profiles import FORBIDDEN, Cells, Key
 
 MAX_CELLS: Final = 2_000_000
 """Most combinations of values that a cost is worked out for, forbidden ones among them."""
+
+MAX_KEPT: Final = 8_000_000
+"""Most costs that are kept in all, for contexts that fix the same variables."""
 
 MAX_ROWS: Final = 5_000
 """Most combinations of values that are left of them, or different costs that they have."""
@@ -52,11 +55,20 @@ class Sums:
         self._sizes = setup.domain_sizes
         self._at = cells.at
         parts = Counter(cells.one.values())
-        self._in_parts = {key for key, whole in cells.one.items() if parts[whole] > 1 and (cells.at[key] < 0).any()}
-        """Cost functions of which some entries are forbidden, it is not known by which of the parts."""
+        self._hard = {key for key, at in cells.at.items() if cells.weights is not None and self._weight(at) > 1}
+        """Cost functions of which it is not known which entries are forbidden."""
+        self._in_parts = {
+            key
+            for key, whole in cells.one.items()
+            if parts[whole] > 1 and (key in self._hard or (cells.at[key] < 0).any())
+        }
+        """Cost functions that may forbid entries, it is not known in which of their parts."""
+        self._weights: dict[Cost, NDArray[np.int64] | None] = {math.inf: cells.weights}
         self._functions: dict[object, tuple[list[NamedTable], dict[Key, tuple[str, ...]], frozenset[str]]] = {}
         self._made: dict[object, LeastCost | None] = {}
         self._choices: dict[object, Either | None] = {}
+        self._open: dict[object, list[NamedTable]] = {}
+        self._room = MAX_KEPT
 
     def least(self, term: Term, forbidden: Cost = math.inf) -> LeastCost | None:
         """Return a term's cost, all variables that it leaves open at their best; None if it is infinite in any case.
@@ -70,10 +82,56 @@ class Sums:
         """
         tables, unknown, scope = self._evaluated(term.parties, term.rest, forbidden)
         fixed = {name: value for name, value in term.context.items() if name in scope}
-        key = (term.parties, term.rest, forbidden, tuple(sorted(fixed.items())))
+        meant = (term.parties, term.rest, forbidden)
+        key = (*meant, tuple(sorted(fixed.items())))
         if key not in self._made:
-            self._made[key] = self._make([restrict(table, fixed) for table in tables], unknown, fixed)
+            tables = self._reduced(meant, tables, unknown, frozenset(fixed))
+            weights = self._weights_of(forbidden)
+            self._made[key] = self._make([restrict(table, fixed) for table in tables], unknown, fixed, weights)
         return self._made[key]
+
+    def _weight(self, at: NDArray[np.intp]) -> int:
+        """Return what a level of a cost function's cells weighs where forbidden entries are infinite."""
+        weights, cells = self._cells.weights, at[at >= 0]
+        return 1 if weights is None or not cells.size else int(weights[cells.flat[0]])
+
+    def _weights_of(self, forbidden: Cost) -> NDArray[np.int64] | None:
+        """Return by cell what a level weighs where a forbidden entry counts `forbidden`; None: 1 everywhere."""
+        if forbidden not in self._weights:
+            weights = self._cells.weights
+            self._weights[forbidden] = None if weights is None else np.where(weights > 1, int(forbidden), weights)
+        return self._weights[forbidden]
+
+    def _scale(self, name: Key, forbidden: Cost) -> float:
+        return 1.0 if name not in self._hard else float(min(forbidden, FORBIDDEN))
+
+    def _reduced(
+        self,
+        meant: object,
+        tables: list[NamedTable],
+        unknown: Mapping[Key, tuple[str, ...]],
+        fixed: frozenset[str],
+    ) -> list[NamedTable]:
+        """Return the tables without the variables that are open in any context of `fixed` variables.
+
+        A table of costs has a statement for each of its cells: this is done once for all of them.
+        """
+        key = (meant, fixed)
+        if key not in self._open:
+            kept = fixed.union(*unknown.values())
+            reduced = tables
+            try:
+                for name in dict.fromkeys(name for axes, _ in tables for name in axes if name not in kept):
+                    reduced = self._without(reduced, name)
+            except Unusable:  # with the fixed ones as axes it is too much
+                reduced = tables
+            names = tuple(dict.fromkeys(name for axes, _ in reduced for name in axes))
+            cells = math.prod(self._sizes[name] for name in names)
+            if cells <= min(MAX_CELLS, self._room):
+                self._room -= cells
+                reduced = [(names, join(reduced, names, self._sizes))]
+            self._open[key] = reduced
+        return self._open[key]
 
     def some(self, terms: Sequence[Term], low: float, high: float, forbidden: Cost) -> Some | None:
         """Return that the sum of the terms lies in [low, high] for some values of all variables left open.
@@ -88,6 +146,7 @@ class Sums:
         told: dict[int, float] = {}  # weights by cell
         varied: dict[Key, float] = {}  # weights of unknown costs whose variables are left open
         varies: dict[Key, str] = {}  # the variable of each
+        floors: dict[Key, float] = {}
         floor = 0.0
         with np.errstate(invalid="ignore"):  # infinity minus infinity, which lies in no interval
             for term in terms:
@@ -96,12 +155,16 @@ class Sums:
                     axes, costs = restrict(table, term.context)
                     tables.append((axes, term.coefficient * costs))
                 for name, scope in unknown.items():
+                    if name in self._hard and forbidden == math.inf:
+                        raise Unusable("some values, where it is not known what is infinite")
+                    weight = term.coefficient * self._scale(name, forbidden)
                     if not all(v in term.context for v in scope):
                         if len(scope) > 1:
                             raise Unusable("a private constraint whose variables have some values")
-                        varied[name], varies[name] = varied.get(name, 0.0) + term.coefficient, scope[0]
+                        varied[name], varies[name] = varied.get(name, 0.0) + weight, scope[0]
+                        floors[name] = floors.get(name, 0.0) + term.coefficient * self._floor(name)
                     elif (cell := int(self._at[name][tuple(term.context[v] for v in scope)])) >= 0:
-                        told[cell] = told.get(cell, 0.0) + term.coefficient
+                        told[cell] = told.get(cell, 0.0) + weight
                         floor += term.coefficient * self._floor(name)
             outer = dict.fromkeys(varies.values())
             inner = dict.fromkeys(name for axes, _ in tables for name in axes if name not in outer)
@@ -116,14 +179,12 @@ class Sums:
         place, totals = _distinct(place[finite], totals[finite])
         if len(totals) > MAX_ROWS:
             raise Unusable(f"more than {MAX_ROWS} sums of costs")
-        if self._cells.weights is not None:
-            raise Unusable("some values, where it is not known what is forbidden")
         weights = {cell: weight for cell, weight in sorted(told.items()) if weight}
         columns = [np.full(len(place), cell) for cell in weights]
         values = dict(zip(outer, np.unravel_index(place, shape) if shape else (), strict=True))
-        for name, weight in varied.items():
+        for name in varied:
             cells = self._at[name][values[varies[name]]]
-            totals = totals + np.where(cells >= 0, weight * self._floor(name), 0.0)
+            totals = totals + np.where(cells >= 0, floors[name], 0.0)
             columns.append(cells)
         rows = np.stack(columns, axis=1) if columns else np.empty((len(totals), 0))
         return Some(totals, rows.astype(np.intp), np.array([*weights.values(), *varied.values()]), low, high)
@@ -140,8 +201,8 @@ class Sums:
         assert isinstance(choice.law, Best)
         x, forbidden = choice.variable, choice.forbidden
         tables, unknown, scope = self._evaluated((x,), "local", forbidden)
-        if self._cells.weights is not None or any(name != x for name in unknown):
-            raise Unusable("a choice under private constraints, or where it is not known what is forbidden")
+        if any(name != x for name in unknown):
+            raise Unusable("a choice under private constraints")
         fixed = {name: value for name, value in choice.context.items() if name in scope and name != x}
         key = (x, choice.value, choice.law, forbidden, tuple(sorted(fixed.items())))
         if key not in self._choices:
@@ -160,9 +221,9 @@ class Sums:
         cells = self._cells.of_function(x) if x in self._at else []
         levels = np.zeros((d, len(cells)))  # value by cell
         for column, cell in enumerate(cells):
-            levels[self._cells.value[cell], column] = 1
+            levels[self._cells.value[cell], column] = self._scale(x, choice.forbidden)
             costs[:, self._cells.value[cell]] += self._floor(x)
-        least = choice.forbidden
+        least = choice.forbidden if x not in self._hard else min(choice.forbidden, FORBIDDEN / 2)
         if least == math.inf and np.isinf(costs).all(axis=1).any():
             return None
         ways = []
@@ -200,10 +261,11 @@ class Sums:
                         unknown[f.key] = f.scope
                         seen.add(whole)
                 tables.append((f.scope, table))
-            vague = unknown if self._cells.weights is not None else self._in_parts & unknown.keys()
-            if forbidden < math.inf and vague:
-                raise Unusable(f"forbidden tuples count {forbidden}, and which ones they are is not known")
-            if forbidden < math.inf and any(np.isinf(table).any() for _, table in tables):
+            shifted = [name for name in unknown if name in self._hard and self._floor(name)]
+            if forbidden < math.inf and (shifted or self._in_parts & unknown.keys()):
+                raise Unusable(f"forbidden tuples count {forbidden}, and how many there are is not known")
+            hard = not self._hard.isdisjoint(unknown)
+            if forbidden < math.inf and (hard or any(np.isinf(table).any() for _, table in tables)):
                 if not (float(forbidden).is_integer() and abs(forbidden) <= MAX_FORBIDDEN):
                     raise Unusable(f"forbidden tuples count {forbidden}")
                 tables = [(axes, np.where(np.isinf(table), forbidden, table)) for axes, table in tables]
@@ -212,7 +274,11 @@ class Sums:
         return found
 
     def _make(
-        self, tables: list[NamedTable], unknown: Mapping[Key, tuple[str, ...]], fixed: Mapping[str, int]
+        self,
+        tables: list[NamedTable],
+        unknown: Mapping[Key, tuple[str, ...]],
+        fixed: Mapping[str, int],
+        weights: NDArray[np.int64] | None,
     ) -> LeastCost | None:
         told = dict.fromkeys(v for scope in unknown.values() for v in scope)
         for name in dict.fromkeys(name for axes, _ in tables for name in axes):
@@ -232,7 +298,7 @@ class Sums:
         for k, (key, scope) in enumerate(unknown.items()):
             cells[:, k] = self._at[key][tuple(fixed[v] if v in fixed else rows[:, axes.index(v)] for v in scope)]
             base[cells[:, k] >= 0] += int(self._floor(key))
-        return LeastCost(base, cells, self._cells.weights)
+        return LeastCost(base, cells, weights)
 
     def _without(self, tables: list[NamedTable], name: str) -> list[NamedTable]:
         """Minimise over a variable that is open and whose private cost is known."""

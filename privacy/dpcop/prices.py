@@ -50,8 +50,8 @@ def price_fault(price: object) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class AdditivePrices:
-    """Each secret has a price for each peer, and prices add up: the sum of share * price.
+class _EachSecret:
+    """A price for each secret and peer.
 
     Args:
         prices: by peer, then by secret; what is missing is free.
@@ -67,6 +67,12 @@ class AdditivePrices:
 
     def __reduce__(self) -> tuple[type, tuple[object]]:
         return type(self), ({peer: dict(table) for peer, table in self.prices.items()},)
+
+
+class AdditivePrices(_EachSecret):
+    """Each secret has a price for each peer, and prices add up: the sum of share * price."""
+
+    __slots__ = ()
 
     def __call__(self, revelation: Revelation) -> float:
         """Return what `revelation` costs."""
@@ -77,24 +83,10 @@ class AdditivePrices:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class MaxPrices:
-    """The dearest secret alone counts: for each peer the greatest share * price, summed over peers.
+class MaxPrices(_EachSecret):
+    """The dearest secret alone counts: for each peer the greatest share * price, summed over peers."""
 
-    Args:
-        prices: by peer, then by secret; what is missing is free.
-
-    Raises:
-        ValueError: a price is negative, too large or not a number.
-    """
-
-    prices: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "prices", _checked(self.prices))
-
-    def __reduce__(self) -> tuple[type, tuple[object]]:
-        return type(self), ({peer: dict(table) for peer, table in self.prices.items()},)
+    __slots__ = ()
 
     def __call__(self, revelation: Revelation) -> float:
         """Return what `revelation` costs."""
