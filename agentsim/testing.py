@@ -234,6 +234,8 @@ class Truth:
             costs = (t.coefficient * self._cost(t.parties, t.rest, t.context, forbidden) for t in terms)
             totals = np.array([sum(costs)])
         tolerance = self._tolerance(forbidden, value, *(t.coefficient for t in terms))
+        if statement.relation == "<":
+            return bool((totals < value).any())
         if statement.relation == "<=":
             return bool((totals <= value + tolerance).any())
         if statement.relation == ">=":

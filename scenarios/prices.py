@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -43,6 +43,12 @@ def show_prices(out: Console, found: Mapping[str, Any]) -> None:
     out.print(table(("agent", "cost", "privacy", "total", "reward", "revealed"), rows))
     if not found["exact"]:
         out.print(text("note: not all that was told could be used: peers may know more than is priced", "yellow"))
+    if found["unused"]:
+        labels = "; ".join(map(plain, found["unused"]))
+        out.print(text(f"note: not analysed, so peers may know more than is priced: {labels}", "yellow"))
+    if found["contradicted"]:
+        peers = _listed([plain(peer) for peer in found["contradicted"]])
+        out.print(text(f"note: what {peers} heard cannot all be true, so what they know is not priced", "yellow"))
     for note in found["notes"]:
         out.print(text(f"note: {note}", "yellow"))
 
@@ -55,6 +61,11 @@ def _revealed(revelation: Mapping[str, Any]) -> str:
     for peer, told in revelation.items():
         shares = told if isinstance(told, Mapping) else dict.fromkeys(told)
         shown = [plain(name) if share is None else f"{plain(name)} {share:.0%}" for name, share in shares.items()]
-        more = f" and {len(shown) - MAX_NAMES} more" if len(shown) > MAX_NAMES else ""
-        parts.append(f"{plain(peer)}: {', '.join(shown[:MAX_NAMES])}{more}")
+        parts.append(f"{plain(peer)}: {_listed(shown)}")
     return "; ".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names on one line, a long list cut short."""
+    more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+    return ", ".join(names[:MAX_NAMES]) + more

@@ -8,13 +8,13 @@ so far, by what the leader knows alone, is asked: every other agent answers with
 to. The answers go to the leader only.
 
     message                  from -> to                        when
-    ASK(values)              leader -> every other agent       the tuple passes the test `prune`
-    ANSWER(cost)             asked agent -> leader             at once
+    ASK(number, values)      leader -> every other agent       the tuple passes the test `prune`
+    ANSWER(number, cost)     asked agent -> leader             at once
     SOLUTION(values, total)  leader -> every other node        all tuples are gone through
 
 `values` are domain indices, one for each variable of the problem in its order. Agents speak through their first node;
-the nodes of an agent's other variables only wait for SOLUTION. `total` is null unless publish=totals. Answers carry no
-number: between two agents each message must arrive once and in order, which `reliable` makes true of any network.
+the nodes of an agent's other variables only wait for SOLUTION. `total` is null unless publish=totals. An answer has the
+`number` of its question in place of the paper's tuple: one that comes twice or late is told from the one awaited.
 
 Guarantees: complete with prune=P1 and P3, whatever the other parameters. With P2 a tuple is compared by its weight
 alone, which may lose the optimum: a tuple whose weight is no less than that of the best is skipped, whatever the others
@@ -24,15 +24,17 @@ value of its domain.
 
 Complexity: with n agents and q questions 2 (n-1) q messages, one at a time; q is at most the number of tuples that the
 public constraints allow. A tuple costs the leader a check for each public constraint and each cost function of its own,
-each answer one for each cost function of the answering agent. Memory: a block of tuples; 16 bytes for every tuple with
-direction=random or cheapest.
+each answer one for each cost function of the answering agent. Memory: a block of tuples; with direction=random 16 and
+with cheapest 32 bytes for every tuple; with avoid what was answered, at most 65,536 answers of each agent, and what
+they left open.
 
 What is not in the paper: the readings P1, P2, P3 of "better local weight"; `weight=public`, where the leader does not
 filter by its own secrets; orders other than a fixed one; the search ends early where not even a tuple of weight 0 would
 be asked. `lie` is the paper's remark on leaders that ask tuples that they know to be worse; these change nothing in the
-answer. `avoid` is its "privacy loss avoidance": a tuple is skipped if what is known of the others' costs proves that it
-is not better than the best, and not asked if all answers are known (see `solvers.asking.Foresight`). It changes nothing
-in the best tuple found at each point, so it never asks more, and it finds the same solution.
+answer. `avoid` is its "privacy loss avoidance": a tuple is not asked if all answers are known by earlier ones, or if
+what is known of the others' costs proves that it would not pass the test (see `solvers.asking_search.Foresight`). It
+changes nothing in the best tuple found at each point, so it never asks more, and it finds the same solution. With
+`closure` the asker also uses that one entry alone of each cost function is allowed, as in stable matching.
 """
 
 from __future__ import annotations
@@ -46,13 +48,15 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import Cost, message
 from agentsim.runtime.statements import Statement
 from agentsim.runtime.view import Setup
-from solvers.asking import Answer, AskingAgent, AskingParams, AskingReader, Search, Solution, Values
+from solvers.asking import Answer, AskingAgent, AskingReader, Solution
+from solvers.asking_search import AskingParams, Search, Values
 
 
 @message("ASK")
 class Ask(NamedTuple):
     """What does this tuple cost you?"""
 
+    number: int
     values: Values
 
 
@@ -110,29 +114,29 @@ class Leader(AskingAgent):
 
     async def ask(self, search: Search, values: Values) -> Cost:
         """Ask every other agent what a tuple costs it and return the sum."""
-        send, question, drain = self.send, Ask(values), self._drain
+        send, drain, is_awaited = self.send, self._drain, self.is_awaited
+        question = Ask(self.next_question(), values)
         for peer in self.peers:
             send(peer, question)
-        missing, total = len(self.peers), 0.0
-        while missing:
-            batch = await drain
-            missing -= len(batch)
-            for sender, answer in batch:
-                total += answer.cost
-                if search.foresight:
-                    search.foresight[sender].learn(values, answer.cost)
+        waiting, total = self.waiting, 0.0
+        while waiting:
+            for sender, answer in await drain:
+                if is_awaited(sender, answer.number):
+                    total += answer.cost
+                    if search.foresight:
+                        search.foresight[sender].learn(values, answer.cost)
         return total
 
     async def follow(self) -> Values | None:
         """Answer every question; return the solution when it comes."""
         drain, send, check = self._drain, self.send, self.port.check
-        answer, checks = self.share.answer, self.share.checks
+        cost, checks = self.share.cost, self.share.checks
         while True:
             for sender, mail in await drain:
                 if type(mail) is Solution:
                     return mail.values
                 check(checks)
-                send(sender, answer(mail.values))
+                send(sender, Answer(mail.number, cost(mail.values)))
 
 
 class LeaderReader(AskingReader):

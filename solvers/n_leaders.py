@@ -7,8 +7,8 @@ tuple of its part and names in the question whose turn is next. Each agent compa
 When all parts are exhausted the agents tell each other the best of theirs, and the best of these is the solution.
 
     message                  from -> to                        when
-    ASK(values, next)        agent -> every other agent        it has the turn and a tuple that passes the test `prune`
-    ANSWER(cost)             asked agent -> asker              at once
+    ASK(number, values, next)  agent -> every other agent      it has the turn, and a tuple passes the test `prune`
+    ANSWER(number, cost)       asked agent -> asker            at once
     DONE(next)               agent -> every other agent        it has the turn, and nothing left to ask
     BEST(values, total)      agent -> every other agent        it knows that all are done
     SOLUTION(values, total)  agent -> its other nodes          it has the BEST of all
@@ -59,7 +59,8 @@ from agentsim.runtime.messages import Cost, message
 from agentsim.runtime.port import Port
 from agentsim.runtime.statements import Nothing, ReaderContext, Statement, Unanalysed
 from agentsim.runtime.view import LocalView, Setup
-from solvers.asking import Answer, AskingAgent, AskingParams, AskingReader, Search, Solution, Values
+from solvers.asking import Answer, AskingAgent, AskingReader, Solution
+from solvers.asking_search import AskingParams, Search, Values
 from solvers.secure_comparison import (
     DEFAULT_BITS,
     DEFAULT_KEY_SIZE,
@@ -81,6 +82,7 @@ _WHO: Final = "who of the two has the lesser best total"
 class Ask(NamedTuple):
     """What does this tuple cost you? Then it is the turn of agent `next`."""
 
+    number: int
     values: Values
     next: int
 
@@ -160,8 +162,7 @@ class NLeaders(AskingAgent):
         self.search = Search(self, (self.number, len(self.speakers), params.partition == "blocks"))
         self.done: set[int] = set()  # numbers of agents that are known to have nothing left to ask
         self.my_turn = self.number == 0
-        self.missing = 0  # answers to the last question that have not come
-        self.answers: Cost = 0
+        self.answers: Cost = 0  # to the last question, of those that have come
 
     @classmethod
     def refuse(cls, setup: Setup) -> None:
@@ -194,7 +195,7 @@ class NLeaders(AskingAgent):
         questions = self.search.questions()
         asked: Values = ()
         while True:
-            while self.my_turn and not self.missing:
+            while self.my_turn and not self.waiting:
                 values = next(questions, None)
                 if values is None:
                     self.pass_on()
@@ -205,11 +206,12 @@ class NLeaders(AskingAgent):
                 return
             mail: Ask | Answer | Done = await self.receive(Ask, Answer, Done)
             if isinstance(mail, Answer):
-                self.take(asked, mail.cost)
+                if self.is_awaited(self.sender, mail.number):
+                    self.take(asked, mail.cost)
                 continue
             if isinstance(mail, Ask):
                 self.check(self.share.checks)
-                self.send(self.sender, self.share.answer(mail.values))
+                self.send(self.sender, Answer(mail.number, self.share.cost(mail.values)))
             else:
                 self.done.add(self.speakers.index(self.sender))
             self.my_turn = self.my_turn or mail.next == self.number
@@ -218,19 +220,18 @@ class NLeaders(AskingAgent):
         """Ask every other agent what a tuple costs it, and give the turn away."""
         turn = self.whose_turn()
         self.my_turn = turn == self.number
-        self.missing, self.answers = len(self.peers), 0
+        question, self.answers = Ask(self.next_question(), values, turn), 0
         for peer in self.peers:
-            self.send(peer, Ask(values, turn))
+            self.send(peer, question)
         if not self.peers:
             self.search.take(0)
 
     def take(self, values: Values, cost: Cost) -> None:
         """Take in an answer to the last question."""
-        self.missing -= 1
         self.answers += cost
         if self.search.foresight:
             self.search.foresight[self.sender].learn(values, cost)
-        if not self.missing:
+        if not self.waiting:
             self.search.take(self.answers)
 
     def pass_on(self) -> None:

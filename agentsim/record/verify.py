@@ -244,14 +244,13 @@ class _Verifier(Kernel):
         self.seq = seq
         if self.check_cost:
             self._woken[port.host] = None
-        if port.finished or port.name in self._skipped:
-            return
         try:
             message = self.codec.decode(type_name, payload)
         except MessageError as error:
             raise ReplayDivergence(seq, src, f"a malformed {type_name} ({error})", "would not send it") from None
         if self.abandoned is not None and type(message) is Abandon:
             self._leave(port.host)
+        if port.finished or port.name in self._skipped:
             return
         port.inbox.append((src, message))
         port.stamps.append(stamp)

@@ -326,7 +326,8 @@ class Kernel:
             self.advance()
 
     def _leave(self, host: Host) -> None:
-        """Close all that an agent still does."""
+        """Close all that an agent still does; it does not come back, crash or no crash."""
+        host.left = True
         for port in host.nodes:
             for activity in port._activities:
                 if not activity.done:
@@ -592,6 +593,8 @@ class Kernel:
         while self._controls and self._controls[0][0] <= self.now:
             _, restart, agent = heapq.heappop(self._controls)
             host = self.hosts[agent]
+            if host.left:
+                continue
             host.down += -1 if restart else 1  # windows may overlap
             if restart and not host.down:
                 self.restart(host)

@@ -60,11 +60,12 @@ class Host:
         name: the agent.
         clock: NCCC clock, in constraint checks.
         checks: constraint checks done.
+        left: whether it has abandoned the run, or was told that another has.
         crashed: whether it is down now; `down` counts the crashes that are not over.
         busy_until: virtual time at which it is free again (with `check_cost`).
     """
 
-    __slots__ = ("busy_until", "checks", "clock", "crashed", "down", "name", "nodes", "speed", "work_mark")
+    __slots__ = ("busy_until", "checks", "clock", "crashed", "down", "left", "name", "nodes", "speed", "work_mark")
 
     def __init__(self, name: str, speed: float = 1.0) -> None:
         self.name = name
@@ -74,6 +75,7 @@ class Host:
         self.work_mark = 0
         self.speed = speed
         self.crashed = False
+        self.left = False
         self.down = 0
         self.nodes: list[Port] = []
 

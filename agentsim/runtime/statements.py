@@ -21,7 +21,7 @@ from agentsim.runtime.mechanisms import Mechanism
 from agentsim.runtime.messages import Array, Cost
 from agentsim.runtime.view import LocalView, Setup
 
-Relation = Literal["<=", "==", ">="]
+Relation = Literal["<=", "==", ">=", "<"]
 Rest = Literal["none", "subtree", "unknown", "local", "share"]
 
 
@@ -60,6 +60,8 @@ class Statement:
 @dataclass(frozen=True, slots=True)
 class CostIs(Statement):
     """The sum of `terms` is `relation` `value` (solver's units, `offset` included); `noise` as declared, or None.
+
+    That it is "<" infinity says that nothing of it is forbidden.
 
     Args:
         others: variables that a term's context leaves open are at their "best", in each term by itself; or there are

@@ -78,7 +78,7 @@ class Learner:
             return self._learn_infinite(claim)
         slack = _slack(value, claim.forbidden, *(term.coefficient for term in terms))
         low = value - slack if relation in (">=", "==") else -math.inf
-        high = value + slack if relation in ("<=", "==") else math.inf
+        high = value + slack if relation in ("<=", "==", "<") else math.inf
         if claim.others == "some":
             some = self._sums.some(terms, low, high, claim.forbidden)
             return some is not None and self.possible.learn_some(some)
@@ -91,13 +91,14 @@ class Learner:
         return self.possible.learn(sums, low, high)
 
     def _learn_infinite(self, claim: CostIs) -> bool:
-        """Learn that something is forbidden, which tells nothing where all that may be forbidden is known."""
+        """Learn that something is forbidden or not, which tells nothing where all that is forbidden is known."""
         terms, value = claim.terms, claim.value
-        told = value == math.inf and claim.relation in ("==", ">=") and claim.others == "best"
+        told = value == math.inf and claim.relation in ("==", ">=", "<") and claim.others == "best"
         if self.possible.cells.weights is None or not told or len(terms) != 1 or terms[0].coefficient != 1:
             return False
         least = self._sums.least(terms[0], claim.forbidden)
-        return least is not None and self.possible.learn([(1.0, least)], FORBIDDEN / 2, math.inf)
+        ends = (-math.inf, FORBIDDEN / 2) if claim.relation == "<" else (FORBIDDEN / 2, math.inf)
+        return least is not None and self.possible.learn([(1.0, least)], *ends)
 
 
 def _slack(*figures: Cost) -> float:

@@ -124,6 +124,11 @@ class PrivateCosts:
             possible = self.range_of(function)
             if possible == "hard":
                 continue
+            count = _levels(possible, 1)[1]
+            if count > MAX_LEVELS:
+                raise UserError(
+                    f"privacy: {count} possible costs of {function.name}, more than {MAX_LEVELS}: narrow its range"
+                )
             low, high = _finite_range([function.table])
             if not function.forbidden.all() and not possible[0] <= low <= high <= possible[1]:
                 raise UserError(
@@ -164,10 +169,6 @@ class PrivateCosts:
             cells = np.full(function.table.shape, -1, np.intp)
             cells[unknown] = np.arange(len(variable), len(variable) + int(unknown.sum()))
             low, count = (0, 2) if possible == "hard" else _levels(possible, sense)
-            if count > MAX_LEVELS:
-                raise UserError(
-                    f"privacy: {count} possible costs of {function.name}, more than {MAX_LEVELS}: narrow its range"
-                )
             n = int(unknown.sum())
             variable += [function.variables[0]] * n
             value += np.flatnonzero(unknown).tolist()
@@ -221,7 +222,7 @@ def _finite_range(tables: Iterable[Table]) -> tuple[Cost, Cost]:
 
 def _levels(possible: tuple[Cost, Cost], sense: int) -> tuple[int, int]:
     """Return the least cost, minimising, and the number of costs of a range in user's units."""
-    low, high = int(possible[0]), int(possible[1])
+    low, high = math.ceil(possible[0]), math.floor(possible[1])
     return (low if sense > 0 else -high), high - low + 1
 
 

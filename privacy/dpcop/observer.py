@@ -158,8 +158,8 @@ class DpcopCosts(Observer):
         return sum(ledger.price for ledger in self._ledgers.values())
 
     def ended(self, outcome: Outcome) -> None:
-        """Take note of the solution."""
-        self._outcome = outcome
+        """Take note of the solution; a run that was abandoned has none, whatever values were held."""
+        self._outcome = outcome if outcome.abandoned is None else dataclasses.replace(outcome, assignment=None)
 
     def findings(self) -> dict[str, Any]:
         """Return what the run cost, see the class."""

@@ -109,7 +109,7 @@ class SolutionBound:
         least = 0.0 if policy == "zero" else self._least({})
         if policy == "global_lb":
             least += sum(_floors(PrivateCosts(dpcop, setup), problem, agent))
-        self._constant = self._sense * least
+        self._constant = self._sense * least + 0.0  # never minus zero
 
     def of(self, statements: Iterable[Statement]) -> float:
         """Return W for a message that makes these statements."""
@@ -118,7 +118,7 @@ class SolutionBound:
         told = list(statements)
         contexts = [{s.variable: s.value for s in told if isinstance(s, ValueIs)}, *map(self._context, told)]
         own = [context for given in contexts if (context := self._own_part(given))]
-        return self._sense * min(map(self._least, own)) if own else self._constant
+        return self._sense * min(map(self._least, own)) + 0.0 if own else self._constant
 
     def _least(self, context: Mapping[str, int]) -> float:
         tables = [restrict(table, context) for table in self._own]

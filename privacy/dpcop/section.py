@@ -26,7 +26,7 @@ from typing import Any, Final, NoReturn
 from agentsim.dcop.formats.yaml_nodes import number, shorten
 from agentsim.dcop.problem import Cost, Problem, Value
 from agentsim.errors import UserError
-from privacy.dpcop.prices import AdditivePrices, MaxPrices, SetPrices, price_fault
+from privacy.dpcop.prices import MAX_PRICE, AdditivePrices, MaxPrices, SetPrices, price_fault
 from privacy.dpcop.stakes import MAX_SECRETS, Secret, Stake, entry_name
 
 MAX_PRICES: Final = 5_000_000
@@ -242,9 +242,20 @@ def _text(value: object, place: str) -> str:
 
 
 def _number(value: object, place: str) -> Cost:
-    """Return a number; YAML reads some ways of writing one, such as 1e3 and inf, as text."""
+    """Return a number; YAML reads some ways of writing one, such as 1e3 and inf, as text.
+
+    Whole numbers too large to be exact become floats, which a log can hold whatever their size.
+    """
     found = number(value) if isinstance(value, str) else value
-    if isinstance(found, bool) or not isinstance(found, int | float) or math.isnan(found):
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        _fail(place, f"{shorten(str(value))} is not a number")
+    if isinstance(found, int) and abs(found) <= MAX_PRICE:
+        return found
+    try:
+        found = found if isinstance(found, float) else float(found)
+    except OverflowError:
+        _fail(place, "is too large")
+    if math.isnan(found):
         _fail(place, f"{shorten(str(value))} is not a number")
     return found
 

@@ -296,7 +296,7 @@ class Smi(Observer):
                 pass
         for viewer in channel.teaches:
             for statement in viewer.read(delivery):
-                if type(statement) is CostIs and statement.relation == "==":
+                if type(statement) is CostIs and statement.relation in ("==", "<"):
                     self._learn(viewer, statement)
 
     def _open(self, src: str, dst: str) -> Channel:
@@ -321,7 +321,8 @@ class Smi(Observer):
         alone = term.rest == "none" and party in term.context and not self._setup.evaluated_at.get(party, ())
         if not alone and term.rest != "share":
             return
-        finite = abs(statement.value - statement.offset) <= self._tolerance
+        nothing_forbidden = statement.relation == "<"
+        finite = nothing_forbidden or abs(statement.value - statement.offset) <= self._tolerance
         if not finite and statement.value < statement.forbidden:
             subject.hard = False
         elif alone:

@@ -180,8 +180,11 @@ def possible_fault(problem: Problem, own: Mapping[Scope, Table], possible: objec
     if low > high:
         return f"[{low}, {high}] is empty"
     slack = problem.tolerance
-    return _first_fault(
-        problem, own, lambda t: (t < low - slack) | (t > high + slack), f"outside the declared [{low}, {high}]"
+    return _first_fault(  # which entries are forbidden is known
+        problem,
+        own,
+        lambda t: np.isfinite(t) & ((t < low - slack) | (t > high + slack)),
+        f"outside the declared [{low}, {high}]",
     )
 
 

@@ -89,7 +89,7 @@ def is_used(statement: Statement) -> bool:
 
 def upper(statement: CostIs) -> Cost | None:
     """Return what the terms cost at most in minimising user units; None if the statement gives no usable bound."""
-    if statement.relation == ">=" or not is_plain(statement):
+    if statement.relation in (">=", "<") or not is_plain(statement):
         return None
     total = statement.value - statement.offset
     return None if total == math.inf else total

@@ -61,8 +61,9 @@ def parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:
     "--privacy",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Of a file with a privacy section: pricing=, policy=, coalition= in place of the file's; off: agents that do "
-    "not mind what they reveal.",
+    help="In place of what the file's privacy section says: pricing=full|bits|probability, "
+    "policy=zero|own_min|own_tuple|global_lb, coalition=true|false (repeat for more); or off: nobody minds what it "
+    "reveals.",
 )
 @click.option("--distribution", metavar="FILE", help="pyDCOP file that says which agent owns which variable.")
 @click.option("--log", metavar="FILE", help="Write the message log there (.zst: compressed).")
@@ -91,7 +92,7 @@ def solve(
     from agentsim import load, simulate
     from agentsim.runtime import registry
     from agentsim.runtime.setup import find_solver
-    from scenarios.commands.privacy import rational_run
+    from scenarios.commands.privacy import naming, rational_run
     from scenarios.diagnostics import Diagnostics
     from scenarios.screen import Progress, print_json
 
@@ -102,7 +103,7 @@ def solve(
         raise UserError(f"{log}: is the problem itself; give the log another name")
     with Progress(f"reading {problem}") as progress:
         loaded = load(problem, seed=seed, distribution=distribution)
-        gates, observers = rational_run(loaded, problem, privacy, observe)
+        loaded, gates, observers = rational_run(loaded, problem, privacy, observe)
         diagnostics = Diagnostics(verbose)
         diagnostics.say(
             "loaded", problem=loaded.name, variables=len(loaded.variables), constraints=len(loaded.constraints)
@@ -112,10 +113,11 @@ def solve(
         result: Result | None = None
         with _ended_by_all_means(options["timeout"]):
             try:
-                result = simulate(
-                    loaded, algo, seed=seed, observers=observers, gates=gates, log=log, monitor=monitor, **options,
-                    **given,
-                )  # fmt: skip
+                with naming(problem):
+                    result = simulate(
+                        loaded, algo, seed=seed, observers=observers, gates=gates, log=log, monitor=monitor,
+                        **options, **given,
+                    )  # fmt: skip
             except (UserError, KeyboardInterrupt):
                 raise
             except OSError as error:  # an agent's own would be an AgentFailure

@@ -22,7 +22,9 @@ Rows by `part`:
 
 What is priced follows with certainty, or (bits, probability) is more likely if all costs that remain possible are
 equally likely. What a viewer could guess from the chances of a random choice, and statements that are not analysed,
-count for nothing: `lower_bound` says where more may be known than is priced.
+count for nothing: `lower_bound` says where more may be known than is priced. That the solution forbids nothing is
+told by `leader` and `n-leaders`, which end with a solution or without one, and priced there; what else follows from a
+final assignment's being the best, or from the run's having ended, is priced nowhere.
 """
 
 from __future__ import annotations

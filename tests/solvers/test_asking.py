@@ -12,7 +12,8 @@ import pytest
 from agentsim import Constraint, Domain, Problem, Result, SolverRefusal, UserError, Variable, simulate
 from agentsim import replay as replay_log
 from agentsim.testing import brute_force, check_statements, random_problem, twin
-from solvers.asking import AskingAgent, Foresight
+from solvers.asking import AskingAgent
+from solvers.asking_search import Foresight
 from solvers.leader import Leader
 from solvers.n_leaders import NLeaders
 

@@ -59,10 +59,10 @@ def test_the_meeting_with_alice_asking_t1_and_bob_t2(partition: str) -> None:
     result = simulate(meeting(), NLeaders, partition=partition)
     assert (result.status, result.cost, result.bound) == ("optimal", 1100, 1100)
     assert log_of(result) == [
-        (1, "when", "bob", "ASK", (T1, 1)),
-        (2, "bob", "when", "ANSWER", (600,)),
-        (2, "bob", "when", "ASK", (T2, 0)),
-        (3, "when", "bob", "ANSWER", (800,)),
+        (1, "when", "bob", "ASK", (1, T1, 1)),
+        (2, "bob", "when", "ANSWER", (1, 600)),
+        (2, "bob", "when", "ASK", (1, T2, 0)),
+        (3, "when", "bob", "ANSWER", (1, 800)),
         (3, "when", "bob", "DONE", (1,)),
         (4, "bob", "when", "DONE", (-1,)),
         (4, "bob", "when", "BEST", (T2, 1100)),

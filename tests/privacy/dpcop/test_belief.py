@@ -596,8 +596,9 @@ def test_what_cannot_be_counted_is_refused(problem: Problem, possible: Possible,
 
 
 def test_costs_that_hide_what_is_infinite_are_refused() -> None:
-    x, y = Variable("x", BIT, "ann", unary=[0, 10**13]), Variable("y", BIT, "ann")
-    problem = Problem.build([x, y], [Constraint("by", ("y",), [0, math.inf], owner="bob")])
+    x, y = Variable("x", BIT, "ann"), Variable("y", BIT, "ann")
+    dear = Constraint("dear", ("x", "y"), [[0, 10**13]] * 2, known_to="all")
+    problem = Problem.build([x, y], [dear, Constraint("by", ("y",), [0, math.inf], owner="bob")])
     with pytest.raises(UserError, match="too large to be told from infinite ones"):
         PrivateCosts(priced(problem), setup_of(problem, Leader))
 

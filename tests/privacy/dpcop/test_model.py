@@ -471,8 +471,11 @@ def test_hard_secrets_are_0_or_forbidden() -> None:
             Dpcop.of(problem)
         hard = Variable("x1", DATES, "alice", [0, worst])
         assert of(replace(problem, variables={"x1": hard})).stakes["alice"].possible == "hard"
-    with pytest.raises(UserError, match=r"the cost of x1=T2 is -inf, outside the declared \[-5, 0\]"):
-        Dpcop.of(replace(problem, variables={"x1": hard}, extras={"privacy": alices(range=[-5, 0])}))
+    ranged = {"privacy": alices(range=[-5, 0])}
+    wrong = replace(problem, variables={"x1": Variable("x1", DATES, "alice", [-9, worst])}, extras=ranged)
+    with pytest.raises(UserError, match=r"the cost of x1=T1 is -9.0, outside the declared \[-5, 0\]"):
+        Dpcop.of(wrong)
+    assert Dpcop.of(replace(problem, variables={"x1": hard}, extras=ranged)) is not None
 
 
 def test_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
