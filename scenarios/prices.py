@@ -1,4 +1,7 @@
-"""What a run of a DPCOP cost, as people see it: by agent its cost, what it revealed to whom, and what that cost it."""
+"""What a run of a DPCOP cost, as people see it: by agent its cost, what it revealed to whom, and what that cost it.
+
+Also what the observer `smi` inferred, by viewer and subject.
+"""
 
 from __future__ import annotations
 
@@ -51,6 +54,30 @@ def show_prices(out: Console, found: Mapping[str, Any]) -> None:
         out.print(text(f"note: what {peers} heard cannot all be true, so what they know is not priced", "yellow"))
     for note in found["notes"]:
         out.print(text(f"note: {note}", "yellow"))
+
+
+def is_inferred(found: object) -> bool:
+    """Tell whether findings are those of the observer `smi`."""
+    return isinstance(found, Mapping) and {"viewers", "closure", "not_applicable", "n_known"} <= set(found)
+
+
+def show_inferred(out: Console, found: Mapping[str, Any]) -> None:
+    """Show how many entries each viewer knows of each agent that answered it, and their price."""
+    from scenarios.screen import number, plain, table, text
+
+    about = [(v, a, row) for v, of in found["viewers"].items() for a, row in of["subjects"].items()]
+    told = [(v, a, row) for v, a, row in about if row.get("n_answers")]
+    rows: list[list[object]] = [
+        [plain(v), plain(a), f"{row['n_known']} of {row['n_entries']}", row["n_answers"], number(row.get("price"))]
+        for v, a, row in told[:MAX_AGENTS]
+    ]
+    if len(told) > MAX_AGENTS:
+        rows.append([f"... and {len(told) - MAX_AGENTS} more", "", "", "", ""])
+    rows.append(["all", "", found["n_known"], "", number(found.get("price"))])
+    out.print(table(("viewer", "learns of", "entries", "answers", "price"), rows, left=2))
+    reasons = {a: row["not_applicable"] for _, a, row in about if "not_applicable" in row}
+    for agent, why in {**found["not_applicable"], **reasons}.items():
+        out.print(text(f"note: {plain(agent)}: {why}", "yellow"))
 
 
 def _revealed(revelation: Mapping[str, Any]) -> str:

@@ -120,7 +120,7 @@ def pairs(rows: Iterable[tuple[str, object]]) -> Table:
 def show_findings(out: Console, findings: Mapping[str, Any]) -> None:
     """Show what observers found."""
     from scenarios.losses import is_losses, show_losses
-    from scenarios.prices import is_priced, show_prices
+    from scenarios.prices import is_inferred, is_priced, show_inferred, show_prices
 
     for label, found in findings.items():
         out.print()
@@ -129,6 +129,8 @@ def show_findings(out: Console, findings: Mapping[str, Any]) -> None:
             show_losses(out, found)
         elif is_priced(found):
             show_prices(out, found)
+        elif is_inferred(found):
+            show_inferred(out, found)
         else:
             _show_found(out, found, "")
 

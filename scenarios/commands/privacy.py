@@ -40,7 +40,7 @@ def naming(source: str) -> Iterator[None]:
 
 
 def rational_run(
-    problem: Problem, source: str, given: Sequence[str], observe: Sequence[str]
+    problem: Problem, source: str, given: Sequence[str], observe: Sequence[str], *, redact: bool = False
 ) -> tuple[Problem, GateFactory | None, list[str]]:
     """Return the problem, the gates and the observers of a run.
 
@@ -52,6 +52,7 @@ def rational_run(
         source: its file.
         given: KEY=VALUE settings that replace those of the section; or "off": nobody is rational.
         observe: observers asked for.
+        redact: whether private costs are left out of the log; then there is no bill in it unless it is asked for.
 
     Raises:
         UserError: settings without a section, or of no sense.
@@ -75,7 +76,7 @@ def rational_run(
         raise UserError("--" + str(error).replace("privacy.", "privacy ", 1)) from None
     section = {**problem.extras["privacy"], **{key: getattr(dpcop, key) for key in settings}}
     observers = list(observe)
-    if not any(spec.partition(":")[0] == "dpcop" for spec in observe):
+    if not redact and not any(spec.partition(":")[0] == "dpcop" for spec in observe):
         observers.append("dpcop")
     return replace(problem, extras={**problem.extras, "privacy": section}), rational(), observers
 

@@ -103,7 +103,7 @@ def solve(
         raise UserError(f"{log}: is the problem itself; give the log another name")
     with Progress(f"reading {problem}") as progress:
         loaded = load(problem, seed=seed, distribution=distribution)
-        loaded, gates, observers = rational_run(loaded, problem, privacy, observe)
+        loaded, gates, observers = rational_run(loaded, problem, privacy, observe, redact=options["redact"])
         diagnostics = Diagnostics(verbose)
         diagnostics.say(
             "loaded", problem=loaded.name, variables=len(loaded.variables), constraints=len(loaded.constraints)

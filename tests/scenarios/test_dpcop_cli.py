@@ -579,3 +579,20 @@ def test_the_section_of_the_readme_is_one(tmp_path: Path) -> None:
     (section,) = re.findall(r"```yaml\n(privacy:.*?)```", readme, flags=re.S)
     bill = solved(file(tmp_path, PROBLEM + section), "--algo", "leader", "-p", "leader=bob")["findings"]["dpcop"]
     assert (bill["agents"]["alice"]["privacy_cost"], bill["total"]) == (80, 1180)
+
+
+def test_a_redacted_run_has_no_bill_unless_it_is_asked_for(tmp_path: Path) -> None:
+    """What agents' costs come to is private; who wants it in the log has to say so."""
+    found = solved(MEETING, "--algo", "leader", "--redact", "--log", tmp_path / "run.amlog")
+    assert (found["status"], found["findings"]) == ("optimal", {})
+    asked = solved(MEETING, "--algo", "leader", "--redact", "--observe", "dpcop")
+    assert asked["findings"]["dpcop"]["total"] == 1160
+
+
+def test_people_see_what_smi_inferred_as_a_table(tmp_path: Path) -> None:
+    path = tmp_path / "match.yaml"
+    assert run("generate", "stable-matching", "-o", path).exit_code == 0
+    shown = run("solve", path, "--algo", "leader", "--observe", "smi").stdout
+    lines = [line.split() for line in shown.splitlines()]
+    assert ["viewer", "learns", "of", "entries", "answers", "price"] in lines
+    assert any(line[:5] == ["a0", "b1", "2", "of", "2"] for line in lines)
