@@ -10,17 +10,15 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agentsim.dcop.shadow import Shadow
+from agentsim.runtime.agent import Agent
 from agentsim.runtime.messages import Cost
 from agentsim.runtime.streams import generator
-
-if TYPE_CHECKING:
-    from solvers.asking import AskingAgent
 
 Values = tuple[int, ...]
 
@@ -172,11 +170,13 @@ class Search:
         foresight: what is known of the other agents' answers, by speaker; empty unless `avoid` is set.
     """
 
-    def __init__(self, agent: AskingAgent, part: tuple[int, int, bool] = (0, 1, True)) -> None:
-        view, params, public = agent.view, agent.params, agent.public
-        self._params, self._rng, self._check = params, agent.rng, agent.check
+    def __init__(self, agent: Agent, part: tuple[int, int, bool] = (0, 1, True)) -> None:
+        view, params, public = agent.view, agent.params, agent.view.public
+        assert public is not None
+        self._params: AskingParams = params
+        self._rng, self._check = agent.rng, agent.check
         self._tolerance, self._integral = view.tolerance, view.integral
-        positions = agent.positions
+        positions = position_of(public.sizes)
         self._public = [(f.table, [positions[name] for name in f.scope]) for f in public.constraints]
         self._own = [(f.table, [positions[name] for name in f.scope]) for f in view.share]
         self._decoding = [(1, 1)] * len(public.sizes)  # by place in a tuple: stride in the enumeration, size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from agentsim.errors import UserError
-from scenarios.commands.solve import SEED, parse_pairs
+from scenarios.commands.options import SEED, parse_pairs
 
 if TYPE_CHECKING:
     from agentsim.runtime.mechanisms import Claim

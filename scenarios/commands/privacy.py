@@ -58,7 +58,7 @@ def rational_run(
         UserError: settings without a section, or of no sense.
     """
     from privacy.dpcop.rational import dpcop_of, rational
-    from scenarios.commands.solve import parse_pairs
+    from scenarios.commands.options import parse_pairs
 
     check_section(problem, source)
     if OFF in given:

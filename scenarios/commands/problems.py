@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentsim.errors import UserError
-from scenarios.commands.solve import SEED, parse_pairs
+from scenarios.commands.options import SEED, parse_pairs
 
 
 @click.command()

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import click
 
 from agentsim.errors import UserError
-from scenarios.commands.solve import SEED
+from scenarios.commands.options import SEED
 
 if TYPE_CHECKING:
     from rich.progress import Progress

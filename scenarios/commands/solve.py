@@ -8,12 +8,13 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from agentsim.errors import RunError, UserError
+from scenarios.commands.options import SEED, parse_pairs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -31,23 +32,6 @@ LAST_RESORT_S: Final = 5.0
 """How long after it was told to stop a run may go on before the process is ended from outside."""
 
 _MAX_SHOWN: Final = 60
-_MAX_SEED: Final = 2**63 - 1
-
-SEED = click.IntRange(0, _MAX_SEED)
-
-
-def parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:
-    """Return KEY=VALUE options as a map; UserError on malformed or repeated ones."""
-    found: dict[str, str] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        key = key.strip()
-        if not equals or not key:
-            raise UserError(f"{option} {text}: write it as KEY=VALUE")
-        if key in found:
-            raise UserError(f"{option} {key}: given twice")
-        found[key] = value.strip()
-    return found
 
 
 @click.command()
