@@ -95,8 +95,9 @@ def conclude(
         "nccc": max((h.clock for h in kernel.hosts.values()), default=0),
         "virtual_time": kernel.now,
         "limit": kernel.limit if status != "deadlock" else None,
-        "abandoned": dataclasses.asdict(abandoned) if abandoned is not None else None,
     }
+    if abandoned is not None:
+        summary["abandoned"] = dataclasses.asdict(abandoned)
     for label, found in findings.items():
         kernel.writer.add(("finding", kernel.now, label, found))
     kernel.writer.add(("result", {**summary, "partial": kernel.hard_stop}))

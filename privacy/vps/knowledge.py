@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
 
 from agentsim.dcop.problem import Constraint, Cost
-from agentsim.runtime.statements import Rest
+from agentsim.runtime.statements import CostIs, Rest, Statement
 from agentsim.runtime.view import Setup
 from privacy.vps.metrics import GAINS, expected_gain, loss_of_some
 from privacy.vps.prior import Prior, Scale
@@ -152,6 +153,7 @@ class Public:
         self.owner = {v.name: v.agent for v in problem.variables.values()}
         self.size = {v.name: v.size for v in problem.variables.values()}
         self._floors: dict[object, tuple[Cost, Cost]] = {}
+        self._answer_for: dict[tuple[str, ...], set[str]] = {}  # by variables: agents whose shares were told of them
         self.reach = sum(max(abs(s.low), abs(s.high), s.high - s.low) for s in prior.scales.values())
         """No difference between two sums of private costs is greater."""
         self.equalities: dict[str, tuple[str, str]] = {}
@@ -246,6 +248,25 @@ class Public:
         scale = self.prior.scales.get(variable)
         return 0 if scale is None else scale.low
 
+    def spelled_out(self, statement: Statement) -> Statement | None:
+        """Return a statement about agents' shares as one about their variables, any other as it is.
+
+        None if the agents have no variables: what they answer for is then no private cost of anything.
+        """
+        if not isinstance(statement, CostIs) or all(t.rest != "share" for t in statement.terms):
+            return statement
+        owners, terms = self.setup.nodes, []
+        for term in statement.terms:
+            if term.rest == "share":
+                agents = {owners[party] for party in term.parties}
+                variables = tuple(v for v in self.size if owners[v] in agents)
+                if not variables:
+                    return None
+                self._answer_for.setdefault(variables, set()).update(agents)
+                term = replace(term, parties=variables)
+            terms.append(term)
+        return replace(statement, terms=tuple(terms))
+
     def nodes(self, parties: Sequence[str], rest: Rest) -> tuple[str, ...]:
         """Return the nodes whose cost functions are meant: the parties and what is below them, or may be meant."""
         if rest == "none":
@@ -261,12 +282,16 @@ class Public:
             With the parties' private floors as they are (each of them costs at least that much), and with none above 0.
             Of unnamed parts only what is negative counts: nobody knows how many there are.
         """
-        key = (parties, rest)
+        key = (parties, rest, frozenset(self._answer_for[parties]) if rest == "share" else None)
         found = self._floors.get(key)
         if found is None:
-            nodes = self.nodes(parties, rest)
+            nodes = parties if rest == "share" else self.nodes(parties, rest)
             named = set(parties)
-            base = sum(self.floor_of[c.name] for n in nodes for c in self.setup.evaluated_at[n])
+            if rest == "share":
+                agents = sorted(self._answer_for[parties])
+                base = sum(self.floor_of[f.name] for a in agents for f in self.setup.shares[a] if not f.unary)
+            else:
+                base = sum(self.floor_of[c.name] for n in nodes for c in self.setup.evaluated_at[n])
             base += sum(min(0, self.private_floor(n)) for n in nodes if n not in named)
             floors = [self.private_floor(p) for p in parties]
             found = self._floors[key] = (base + sum(floors), base + sum(min(0, f) for f in floors))

@@ -241,7 +241,9 @@ class Vps(Observer):
         memory[key] = learnt
 
     def _learn(self, viewer: Viewer, delivery: Delivery) -> Sequence[Counted]:
-        statements = list(viewer.read(delivery))
+        spelled_out = viewer.mind.public.spelled_out
+        told = list(viewer.read(delivery))
+        statements = [s for one in told if (s := spelled_out(one)) is not None]
         kinds = (delivery.type, *[(s.label, s.fields) for s in statements])
         if kinds not in self._kinds:
             self._kinds.add(kinds)
@@ -250,7 +252,7 @@ class Vps(Observer):
                 for statement in statements
                 if type(statement) is Unanalysed
             )
-            self._missed.update((f"field {name} ({delivery.type})", None) for name in uncovered(delivery, statements))
+            self._missed.update((f"field {name} ({delivery.type})", None) for name in uncovered(delivery, told))
             self._unused.update(f"{s.label} ({delivery.type})" for s in statements if not viewer.rule.uses(s))
         return viewer.rule.learn(statements, delivery)
 
