@@ -186,6 +186,10 @@ class Progress:
 
     def __enter__(self) -> Self:
         if sys.stderr.isatty():
+            # Now: a thread that imports beside a busy run gets its turn every 5 ms, and would need seconds.
+            import rich.live
+            import rich.spinner  # noqa: F401
+
             self._timer = threading.Timer(0.5, self._begin)
             self._timer.daemon = True
             self._timer.start()
