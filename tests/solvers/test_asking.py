@@ -218,3 +218,13 @@ def test_many_assignments_end_early_where_nothing_can_be_better() -> None:
     result = simulate(bits(24), Leader)
     assert (result.status, result.cost) == ("optimal", 0)
     assert result.checks < 10**6
+
+
+@pytest.mark.parametrize("avoid", [False, True])
+def test_a_lie_is_told_whatever_is_foreseen(avoid: bool) -> None:
+    """x=1 costs the leader more than the best comes to; with lie=1 it is asked all the same: b's answer is open."""
+    x = Variable("x", Domain("d", (0, 1)), "a", unary=[1, 5])
+    problem = Problem.build([x], [Constraint("b's", ("x",), [0, 0], owner="b")])
+    for lie, questions in ((0.0, 1), (1.0, 2)):
+        result = simulate(problem, Leader, lie=lie, avoid=avoid)
+        assert (result.status, result.cost, result.by_type["ASK"].count) == ("optimal", 1, questions)

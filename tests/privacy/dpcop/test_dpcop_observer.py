@@ -401,3 +401,20 @@ def test_problems_that_have_no_price() -> None:
 def test_it_goes_by_another_name() -> None:
     result = agentsim.simulate(trio(), Leader, observers=[(DpcopCosts, {"as": "bill"})])
     assert list(result.findings) == ["bill"]
+
+
+def test_a_run_that_was_abandoned_has_no_solution_to_bill() -> None:
+    """Values that were held together until then are no agreement; what was revealed by then stays paid for."""
+    section = Dpcop.of(agentsim.load(Path(__file__).parents[3] / "scenarios" / "problems" / "meeting_of_two.yaml"))
+    assert section is not None
+    found = []
+    for reward in range(21, 61):
+        stakes = {agent: replace(stake, reward=reward) for agent, stake in section.stakes.items()}
+        problem = replace(section, stakes=stakes).attached()
+        for solver in (Adopt, SynchBB):
+            result = agentsim.simulate(problem, solver, gates=rational(), observers=[DpcopCosts])
+            if result.status == "abandoned" and result.cost is not None:
+                found.append(result.findings["dpcop"])
+    assert found, "no run held values when it was abandoned"
+    assert all((bill["cost"], bill["total"], bill["public_cost"]) == (None, None, None) for bill in found)
+    assert any(bill["privacy_cost"] > 0 for bill in found)

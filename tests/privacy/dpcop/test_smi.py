@@ -263,8 +263,10 @@ def test_our_own_leader() -> None:
     what = simulate(problem, OneLeader, observers=[Smi]).findings["smi"]
     of_a = what["viewers"]["a"]
     assert what["n_known"] > of_a["n_known"] > 2  # the others learn what the solution says: that nobody forbids it
-    for agent, about in of_a["subjects"].items():
-        assert all(entry in true_entries(problem, agent) for entry in about["known"])
+    for viewer in what["viewers"].values():
+        for agent, about in viewer["subjects"].items():
+            assert all(entry in true_entries(problem, agent) for entry in about["known"])
+            assert not about.get("contradictions")
     everything = simulate(problem, OneLeader, lie=1, observers=[Smi]).findings["smi"]
     assert everything["viewers"]["a"]["complete"] is True
 
