@@ -27,7 +27,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Statement
 from agentsim.runtime.streams import generator
-from privacy.adversaries.learner import Learner
+from privacy.adversaries.learner import Ears, Learner
 from privacy.adversaries.possible import Estimate, Possible
 from privacy.adversaries.profiles import Cells, Weights, check_prior, full, loss
 from privacy.adversaries.sums import Sums
@@ -36,9 +36,6 @@ from privacy.vps.prior import make_prior
 
 LIMIT: Final = 2_000_000
 SAMPLES: Final = 100_000
-
-MAX_REMEMBERED: Final = 2048
-"""Bytes of the largest message that is recognised when it comes again."""
 
 OPTIONS: Final = ("view", "as", "prior", "metric", "limit", "samples", "seed", "weights")
 
@@ -62,21 +59,12 @@ class _Viewer:
         self.curve: list[tuple[float, float]] = []
         self.estimate: Estimate | None = None
         self._bits = 0.0
-        self._stateless = bool(getattr(reader, "stateless", False))
-        self._read: set[tuple[str, str, str, bytes]] = set()
+        self._ears = None if reader is None else Ears(reader)
 
     def read(self, delivery: Delivery, own: bool) -> None:
-        """Read one delivery; what the viewer's own agents sent tells it nothing, but its reader may need it."""
-        assert self.reader is not None
-        if self._stateless:
-            key = (delivery.src, delivery.dst, delivery.type, delivery.payload)
-            if own or key in self._read:  # search algorithms repeat themselves again and again
-                return
-            if len(delivery.payload) <= MAX_REMEMBERED:
-                self._read.add(key)
-        statements = list(self.reader.read(delivery))
-        if not own:
-            self.hear(statements, delivery.delivered_at)
+        """Read one delivery."""
+        assert self._ears is not None
+        self.hear(self._ears.hear(delivery, own), delivery.delivered_at)
 
     def hear(self, statements: Iterable[Statement], time: float) -> None:
         """Learn from the statements of one delivery."""

@@ -9,7 +9,8 @@ from typing import Final
 import numpy as np
 
 from agentsim.dcop.problem import Cost
-from agentsim.runtime.statements import Best, Chosen, CostIs, CostTable, Statement, Term
+from agentsim.runtime.delivery import Delivery
+from agentsim.runtime.statements import Best, Chosen, CostIs, CostTable, Reader, Statement, Term
 from privacy.adversaries.possible import Possible
 from privacy.adversaries.profiles import FORBIDDEN
 from privacy.adversaries.sums import Sums, Unusable
@@ -17,8 +18,38 @@ from privacy.adversaries.sums import Sums, Unusable
 MAX_TABLE: Final = 20_000
 """Most cells of a table that is used; each of them is a fact."""
 
+MAX_REMEMBERED: Final = 2048
+"""Bytes of the largest message that is recognised when it comes again."""
+
 ROUNDING: Final = 1e-9
 """Relative error of what is told in figures that are not whole numbers, such as means."""
+
+
+class Ears:
+    """One viewer's reader, spared what cannot tell it anything new.
+
+    Search algorithms repeat themselves again and again: a reader that says that it is stateless is not shown the same
+    message twice, nor what its viewer sends.
+
+    Args:
+        reader: the viewer's.
+    """
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._stateless = bool(getattr(reader, "stateless", False))
+        self._read: set[tuple[str, str, str, bytes]] = set()
+
+    def hear(self, delivery: Delivery, own: bool) -> list[Statement]:
+        """Return what a delivery tells; one's `own` words tell nothing, but the reader may need them."""
+        if self._stateless:
+            key = (delivery.src, delivery.dst, delivery.type, delivery.payload)
+            if own or key in self._read:
+                return []
+            if len(delivery.payload) <= MAX_REMEMBERED:
+                self._read.add(key)
+        statements = list(self._reader.read(delivery))
+        return [] if own else statements
 
 
 class Learner:

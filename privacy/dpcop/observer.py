@@ -18,14 +18,12 @@ from agentsim.errors import UserError
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext, Outcome
 from agentsim.runtime.statements import Reader
+from privacy.adversaries.learner import Ears
 from privacy.dpcop.belief import Belief, PrivateCosts
 from privacy.dpcop.model import private_tables
 from privacy.dpcop.rational import Ledger, dpcop_of
 
 OPTIONS: Final = ("view", "as", "pricing", "policy", "coalition", "dpcop")
-
-MAX_REMEMBERED: Final = 2048
-"""Bytes of the largest message that is recognised when it comes again."""
 
 
 ASSUMES: Final = (
@@ -39,23 +37,14 @@ class _Holder:
 
     def __init__(self, agents: frozenset[str], about: frozenset[str], reader: Reader, belief: Belief) -> None:
         self.agents, self.about, self.belief = agents, about, belief
-        self._reader = reader
-        self._stateless = bool(getattr(reader, "stateless", False))
-        self._read: set[tuple[str, str, str, bytes]] = set()
+        self._ears = Ears(reader)
         self.complete = False
 
     def read(self, delivery: Delivery, own: bool) -> bool:
         """Read a delivery; tell whether anything is known better than before."""
         if self.complete:  # nothing is left to learn
             return False
-        if self._stateless:
-            key = (delivery.src, delivery.dst, delivery.type, delivery.payload)
-            if own or key in self._read:
-                return False
-            if len(delivery.payload) <= MAX_REMEMBERED:
-                self._read.add(key)
-        statements = list(self._reader.read(delivery))
-        if own or not self.belief.hear(statements):
+        if not self.belief.hear(self._ears.hear(delivery, own)):
             return False
         self.complete = self.belief.complete
         return True
