@@ -20,13 +20,14 @@ from agentsim.runtime.view import Setup
 
 
 def findings_of(observers: Iterable[Observer], outcome: Outcome | None) -> dict[str, Any]:
-    """Return each observer's findings by its label, having told it how the run ended (None: the log was cut)."""
+    """Return the findings of recorded observers by label, having told all how the run ended (None: the log was cut)."""
     findings: dict[str, Any] = {}
     for observer in observers:
         try:
             if outcome is not None:
                 observer.ended(outcome)
-            findings[observer.label] = jsonable(observer.findings())
+            if observer.recorded:
+                findings[observer.label] = jsonable(observer.findings())
         except Exception as error:
             raise ObserverFailure(observer.label, f"{type(error).__name__}: {error} in findings()") from error
     return findings

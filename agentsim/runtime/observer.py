@@ -169,11 +169,14 @@ class Outcome:
 class Observer:
     """Base of every observer: override `observe`, and `start` and `findings` as needed.
 
-    Class attributes: `name`, what it is called in `--observe` and in findings; `default_view`.
+    Class attributes: `name`, what it is called in `--observe` and in findings; `default_view`; `recorded`, whether the
+    log and the result know of it. One that is not recorded is a display: it has no findings, and the run's log is the
+    same, byte for byte, as without it.
     """
 
     name: ClassVar[str] = ""
     default_view: ClassVar[str] = "all"
+    recorded: ClassVar[bool] = True
 
     satisfied = False
     """Set it to True when no further delivery can change the findings: there will be none, which saves time."""
@@ -224,6 +227,8 @@ class Observer:
 
     def report(self, finding: Any) -> None:
         """Put a finding into the log now, with the virtual time."""
+        if not self.recorded:
+            return
         assert self._mailbox is not None
         self._reports.append((self._mailbox.now, finding))
         self._mailbox.kernel.writer.add(("finding", self._mailbox.now, self.label, finding))

@@ -125,7 +125,7 @@ async def run(
     try:
         header = make_header(
             setup, name, seed, network, redact=redact, check_cost=check_cost, realtime=realtime,
-            observers=[o.label for o in slots], replaced=sorted(replaced), interceptors=len(interceptors),
+            observers=[o.label for o in slots if o.recorded], replaced=sorted(replaced), interceptors=len(interceptors),
             gates=sorted(gates or {}),
         )  # fmt: skip
         codec = Codec(cls.all_messages())

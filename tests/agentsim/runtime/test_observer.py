@@ -445,3 +445,29 @@ def test_an_observer_that_is_satisfied_is_fed_no_more() -> None:
     assert list(alone.log) == list(both.log)
     assert replay(alone.log, [Enough, All]).findings == both.findings
     assert replay(alone.log, [Enough], verify=True).verified is True
+
+
+def test_a_display_watches_and_leaves_no_trace() -> None:
+    """An observer that is not recorded hears everything, and log and result do not know of it."""
+    heard: list[Any] = []
+
+    class Display(Observer):
+        recorded = False
+
+        def observe(self, delivery: Delivery) -> None:
+            heard.append(delivery.seq)
+            self.report("nobody reads this")
+
+        def ended(self, outcome: Any) -> None:
+            heard.append(outcome.assignment)
+
+        def findings(self) -> Any:
+            raise AssertionError("nobody asks for them")
+
+    plain = simulate(problem(), "synchbb", observers=[Witness])
+    shown = simulate(problem(), "synchbb", observers=[Display, Witness, Display])
+    assert shown.log._source == plain.log._source
+    assert shown.findings == plain.findings and "Display" not in shown.findings
+    deliveries = len(list(plain.log))
+    assert len(heard) == 2 * (deliveries + 1) and heard.count(deliveries) == 2
+    assert dict(shown.log.header or {})["observers"] == ["witness"]
