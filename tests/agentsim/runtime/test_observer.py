@@ -467,7 +467,9 @@ def test_a_display_watches_and_leaves_no_trace() -> None:
     plain = simulate(problem(), "synchbb", observers=[Witness])
     shown = simulate(problem(), "synchbb", observers=[Display, Witness, Display])
     assert shown.log._source == plain.log._source
-    assert shown.findings == plain.findings and "Display" not in shown.findings
+    assert shown.findings == plain.findings
+    assert "Display" not in shown.findings
     deliveries = len(list(plain.log))
-    assert len(heard) == 2 * (deliveries + 1) and heard.count(deliveries) == 2
+    assert len(heard) == 2 * (deliveries + 1)
+    assert heard.count(deliveries) == 2
     assert dict(shown.log.header or {})["observers"] == ["witness"]
