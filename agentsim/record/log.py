@@ -29,7 +29,7 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -107,6 +107,8 @@ class LogWriter:
         self.pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, default=encode_array).pack
         self.buffer = bytearray()
         """Packed records of the block being filled; the kernel appends to it directly and calls `cut`."""
+        self.tap: Callable[[Sequence[Any]], None] | None = None
+        """Hears every record but deliveries as it is written: for displays, which hear those as observers."""
 
     def header(self, header: dict[str, Any]) -> None:
         """Write the header, once, before any record."""
@@ -123,6 +125,8 @@ class LogWriter:
         """Append one record, in a redacted log without what came from outside: with a key noise can be undone."""
         if self._redacts and record[0] == "external":
             record = (*record[:-1], None)
+        if self.tap is not None:
+            self.tap(record)
         self.buffer += self.pack(record)
         if len(self.buffer) >= BLOCK_SIZE:
             self.cut()

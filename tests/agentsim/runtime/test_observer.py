@@ -450,9 +450,14 @@ def test_an_observer_that_is_satisfied_is_fed_no_more() -> None:
 def test_a_display_watches_and_leaves_no_trace() -> None:
     """An observer that is not recorded hears everything, and log and result do not know of it."""
     heard: list[Any] = []
+    tapped: list[Any] = []
 
     class Display(Observer):
         recorded = False
+
+        def start(self) -> None:
+            assert self._mailbox is not None
+            self._mailbox.kernel.writer.tap = tapped.append
 
         def observe(self, delivery: Delivery) -> None:
             heard.append(delivery.seq)
@@ -473,3 +478,6 @@ def test_a_display_watches_and_leaves_no_trace() -> None:
     assert len(heard) == 2 * (deliveries + 1)
     assert heard.count(deliveries) == 2
     assert dict(shown.log.header or {})["observers"] == ["witness"]
+    kinds = [record[0] for record in plain.log.records() if type(record[0]) is str]
+    assert [record[0] for record in tapped] == kinds
+    assert set(kinds) >= {"assign", "finding", "result"}
