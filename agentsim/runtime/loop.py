@@ -9,6 +9,8 @@ from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from agentsim.runtime.watchdog import interrupt
+
 T = TypeVar("T")
 
 
@@ -45,7 +47,8 @@ class _LeanLoop(asyncio.SelectorEventLoop):
 def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run a coroutine in an event loop of its own, in a thread of its own where this one has a running loop already.
 
-    A notebook's loop is such a one: the simulation then neither waits for it nor holds it up.
+    A notebook's loop is such a one: the simulation then neither waits for it nor holds it up. Ctrl-C, which reaches the
+    caller's thread alone, is passed on and stops a run as it does elsewhere.
     """
     try:
         asyncio.get_running_loop()
@@ -53,15 +56,24 @@ def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
         return _run(start)
     outcome: list[T] = []
     failure: list[BaseException] = []
+    ended = threading.Event()
 
     def work() -> None:
         try:
             outcome.append(_run(start))
         except BaseException as error:
             failure.append(error)
+        finally:
+            ended.set()
 
     thread = threading.Thread(target=work, name="agentsim")
     thread.start()
+    while not ended.is_set() and thread.is_alive():
+        try:
+            ended.wait(1.0)  # not join(): before Python 3.13 an interrupted join takes the thread for ended
+        except KeyboardInterrupt:
+            assert thread.ident is not None
+            interrupt(thread.ident)
     thread.join()
     if failure:
         raise failure[0]

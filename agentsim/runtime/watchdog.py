@@ -22,11 +22,45 @@ class StuckAgent(BaseException):
     """Raised inside an agent that has kept the processor past the time limit."""
 
 
+class _Sharing:
+    """The runs in progress in one thread, whose event loop they share, and what Ctrl-C did before them."""
+
+    __slots__ = ("handler_before", "watchdogs")
+
+    def __init__(self) -> None:
+        self.handler_before: Any = None
+        self.watchdogs: list[Watchdog] = []
+
+
+_sharing: dict[int, _Sharing] = {}
+"""By thread, as long as something runs in it."""
+
+
+def interrupt(thread: int) -> None:
+    """Stop the runs in a thread, the second time wherever they are; one without runs gets a KeyboardInterrupt."""
+    sharing = _sharing.get(thread)
+    if sharing is None:
+        _raise_in(thread, KeyboardInterrupt)
+    elif any([watchdog.interrupt() for watchdog in list(sharing.watchdogs)]):
+        if thread == threading.get_ident():
+            raise StuckAgent  # in a signal's handler, to which a system call gives way too
+        _raise_in(thread, StuckAgent)
+
+
+def _on_sigint(signum: int, frame: FrameType | None) -> None:
+    interrupt(threading.get_ident())
+
+
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
+
+
 class Watchdog:
     """A thread beside the run; a context manager around it.
 
     At the time limit, or at Ctrl-C, the run is asked to stop at the end of its instant. Where that does not happen
-    within a second some agent is looping: `StuckAgent` is raised in it, again and again until it gives way.
+    within a second some agent is looping: `StuckAgent` is raised in it, again and again until it gives way. Ctrl-C
+    stops all runs that share the thread.
 
     Args:
         kernel: the run.
@@ -42,13 +76,14 @@ class Watchdog:
         self._asked_at: float | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._old_handler: Any = None
 
     def __enter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._run_thread = threading.get_ident()
-        if threading.current_thread() is threading.main_thread():
-            self._old_handler = signal.signal(signal.SIGINT, self._interrupted)
+        sharing = _sharing.setdefault(self._run_thread, _Sharing())
+        if not sharing.watchdogs and threading.current_thread() is threading.main_thread():
+            sharing.handler_before = signal.signal(signal.SIGINT, _on_sigint)
+        sharing.watchdogs.append(self)
         if self._deadline is not None or self._monitor is not None:
             self._thread = threading.Thread(target=self._watch, name="agentsim watchdog", daemon=True)
             self._thread.start()
@@ -60,15 +95,21 @@ class Watchdog:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if self._old_handler is not None:
-            signal.signal(signal.SIGINT, self._old_handler)
+        sharing = _sharing[self._run_thread]
+        sharing.watchdogs.remove(self)
+        if not sharing.watchdogs:
+            del _sharing[self._run_thread]
+            if sharing.handler_before is not None and signal.getsignal(signal.SIGINT) is _on_sigint:
+                signal.signal(signal.SIGINT, sharing.handler_before)
 
-    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
+    def interrupt(self) -> bool:
+        """Ask the run to stop; tell whether it was asked before and an agent does not let it."""
         kernel = self._kernel
-        if kernel.stop_request == "interrupted":  # pressed twice: now
-            kernel.hard_stop = True
-            raise StuckAgent
-        self._ask("interrupted")
+        if kernel.stop_request != "interrupted":
+            self._ask("interrupted")
+            return False
+        kernel.hard_stop = True
+        return kernel.current is not None
 
     def _ask(self, what: str) -> None:
         self._kernel.stop_request = what
@@ -88,9 +129,7 @@ class Watchdog:
                     assert self._loop is not None
                     self._loop.call_soon_threadsafe(kernel.poke)
                     if kernel.current is not None:
-                        ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                            ctypes.c_ulong(self._run_thread), ctypes.py_object(StuckAgent)
-                        )
+                        _raise_in(self._run_thread, StuckAgent)
             elif self._deadline is not None and now >= self._deadline:
                 self._ask("timeout")
 
