@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from agentsim.errors import AgentSimError, FormatError, ProblemError, RunError, SolverRefusal, UserError
     from agentsim.record.reader import open_log
     from agentsim.record.replay import replay
+    from agentsim.record.results import load_results
     from agentsim.runtime.agent import Agent
     from agentsim.runtime.delivery import Delivery
     from agentsim.runtime.kernel import AgentFailure, ObserverFailure
@@ -32,6 +33,7 @@ _HOME = {
     "agentsim.errors": ("AgentSimError", "FormatError", "ProblemError", "RunError", "SolverRefusal", "UserError"),
     "agentsim.record.reader": ("open_log",),
     "agentsim.record.replay": ("replay",),
+    "agentsim.record.results": ("load_results",),
     "agentsim.runtime.agent": ("Agent",),
     "agentsim.runtime.delivery": ("Delivery",),
     "agentsim.runtime.kernel": ("AgentFailure", "ObserverFailure"),
@@ -82,6 +84,7 @@ __all__ = [
     "Variable",
     "__version__",
     "load",
+    "load_results",
     "message",
     "open_log",
     "replay",

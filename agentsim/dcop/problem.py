@@ -389,6 +389,11 @@ class Problem:
         for combo in product(*(range(v.size) for v in self.variables.values())):
             yield dict(zip(names, combo, strict=True))
 
+    def _repr_html_(self) -> str:
+        from agentsim.record.display import problem_html
+
+        return problem_html(self)
+
 
 def check_table_size(where: str, sizes: Sequence[int]) -> None:
     """Refuse a table that the guard forbids, before anything of its size is allocated."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agentsim.errors import UserError
-from agentsim.record.log import LogDamaged, LogReader
+from agentsim.record.log import LogDamaged, LogReader, NotALog
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import Codec, MessageError
 
@@ -117,6 +117,20 @@ class Log(LogReader):
             raise UserError("to_frame() needs the package pandas") from None
         columns = Delivery._fields[:-1]
         return pandas.DataFrame((r for r in self.records() if type(r[0]) is int), columns=list(columns))
+
+    @property
+    def size(self) -> int:
+        """Bytes that the log has; NotALog if its file is gone."""
+        with self._open() as file:
+            return file.seek(0, os.SEEK_END)
+
+    def _repr_html_(self) -> str | None:
+        from agentsim.record.display import log_html
+
+        try:
+            return log_html(Log(self._source, self._solver))  # another reader: what this one has read stays as it is
+        except NotALog:
+            return None  # the file is gone or is another by now; a notebook then shows the plain text
 
 
 def open_log(path: str | os.PathLike[str], solver: type[Agent] | None = None) -> Log:

@@ -75,6 +75,11 @@ class ReplayResult:
         keys: dict[str, Any] = jsonable(found)
         return keys
 
+    def _repr_html_(self) -> str:
+        from agentsim.record.display import replay_html
+
+        return replay_html(self)
+
 
 def replay(
     source: str | os.PathLike[str] | bytes | Log,

@@ -130,10 +130,19 @@ class Result:
         )
         return keys
 
-    def cost_over_time(self) -> list[tuple[float, Cost]]:
-        """Return (virtual time, cost of the joint assignment) at each change, from when every variable has a value."""
+    def cost_over_time(self, most: int | None = None) -> list[tuple[float, Cost]]:
+        """Return (virtual time, cost of the joint assignment) at each change, from when every variable has a value.
+
+        Args:
+            most: how many changes of value are followed; all by default.
+        """
         assert self._problem is not None
-        return cost_curve(self._problem, self.values)
+        return cost_curve(self._problem, self.values[:most])
+
+    def _repr_html_(self) -> str:
+        from agentsim.record.display import result_html
+
+        return result_html(self)
 
 
 def _types(metrics: Mapping[str, TypeMetrics]) -> dict[str, dict[str, int]]:
