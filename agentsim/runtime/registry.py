@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -38,6 +39,12 @@ def find(group: str, name: str) -> Any:
         ) from error
 
 
+@functools.cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    """Return the types of a dataclass's fields; working them out takes longer than all the rest."""
+    return typing.get_type_hints(cls)
+
+
 def make_params(cls: type[Any] | None, given: Mapping[str, Any], owner: str) -> Any:
     """Build a parameter dataclass from names and values, converting strings to the fields' types.
 
@@ -53,7 +60,7 @@ def make_params(cls: type[Any] | None, given: Mapping[str, Any], owner: str) -> 
         if given:
             raise UserError(f"{owner} takes no parameter {next(iter(given))!r}")
         return None
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     fields = {f.name for f in dataclasses.fields(cls)}
     values = {}
     for name, value in given.items():
