@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Mapping
@@ -39,7 +38,7 @@ def find(group: str, name: str) -> Any:
         ) from error
 
 
-@functools.cache
+@cache
 def _hints(cls: type[Any]) -> dict[str, Any]:
     """Return the types of a dataclass's fields; working them out takes longer than all the rest."""
     return typing.get_type_hints(cls)
@@ -60,7 +59,7 @@ def make_params(cls: type[Any] | None, given: Mapping[str, Any], owner: str) -> 
         if given:
             raise UserError(f"{owner} takes no parameter {next(iter(given))!r}")
         return None
-    hints = _hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # classes can be hashed, which mypy doubts of type[Any]
     fields = {f.name for f in dataclasses.fields(cls)}
     values = {}
     for name, value in given.items():
