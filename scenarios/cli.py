@@ -32,6 +32,8 @@ COMMANDS: Final = {
     "reproduce": ("scenarios.commands.reproduce:reproduce", "A paper's table or figure beside ours."),
     "epsilon": ("scenarios.commands.epsilon:epsilon", "The privacy that P-Gibbs claims, and what holds."),
     "audit": ("scenarios.commands.audit:audit", "Guess from messages: how much epsilon is at least."),
+    "sweep": ("scenarios.commands.sweep:sweep", "Run many cells from a specification, and keep what comes of them."),
+    "report": ("scenarios.commands.report:report", "A page to look at: a sweep's results, or a log replayed."),
     "bench": ("scenarios.commands.bench:bench", "Measure the kernel or the solvers."),
     "demo": ("scenarios.demo:demo", "A guided tour, a minute at most."),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from importlib.resources import as_file, files
@@ -22,6 +24,9 @@ SOLVERS: Final = ("synchbb", "adopt", "bnb-adopt", "dpop")
 NETWORK: Final = "uniform:1,10"
 LOGGED: Final = "dpop"
 """The solver whose run is watched, logged and replayed."""
+
+LOG: Final = "demo.amlog"
+PAGE: Final = "demo.html"
 
 LEAKAGE: Final = "vps:aggregators=average+max+risk,tau=.083"
 OBSERVERS: Final = ("traffic", "disclosures", LEAKAGE)
@@ -57,16 +62,41 @@ def tour(out: Console) -> None:
     _compare(out, results)
     _headline(out, 3, "The schedule they all found")
     _schedule(out, problem, results[-1])
-    with tempfile.TemporaryDirectory(prefix="agentsim-") as folder:
-        log = Path(folder) / "demo.amlog"
-        _headline(out, 4, "What did anybody learn of the others' private costs?")
-        _compare_leakage(out, results)
-        _headline(out, 5, f"A closer look at {LOGGED}: who lost what to whom, and every delivery logged")
-        live = _solve(problem, LOGGED, observers=OBSERVERS, log=log)
-        _watched(out, live.findings, log)
-        _headline(out, 6, "Tomorrow's question, asked of yesterday's log")
-        _replay(out, log, live.findings)
+    folder = _folder()
+    log = folder / LOG
+    _headline(out, 4, "What did anybody learn of the others' private costs?")
+    _compare_leakage(out, results)
+    _headline(out, 5, f"A closer look at {LOGGED}: who lost what to whom, and every delivery logged")
+    live = _solve(problem, LOGGED, observers=OBSERVERS, log=log)
+    _watched(out, live.findings, log)
+    _headline(out, 6, "Tomorrow's question, asked of yesterday's log")
+    _replay(out, log, live.findings)
+    _headline(out, 7, "And something to look at")
+    _draw(out, log, folder / PAGE)
     _next(out)
+
+
+def _folder() -> Path:
+    """Return where page and log can be written: here, if nothing of somebody else's is in the way, else a new folder.
+
+    What the demo writes stays, for whoever wants to go on from it.
+    """
+    from agentsim.record.log import MAGIC
+    from scenarios.reports.page import GENERATOR
+
+    with contextlib.suppress(OSError):  # where we are may have been removed
+        here = Path.cwd()
+        if os.access(here, os.W_OK) and _is_ours(here / LOG, MAGIC) and _is_ours(here / PAGE, GENERATOR.encode()):
+            return here
+    return Path(tempfile.mkdtemp(prefix="agentsim-demo-"))
+
+
+def _is_ours(path: Path, sign: bytes) -> bool:
+    """Tell whether a file is not there, or of the kind that the demo writes."""
+    if path.is_symlink() or not path.is_file():
+        return not os.path.lexists(path)
+    with open(path, "rb") as file:
+        return sign in file.read(4096)
 
 
 def _headline(out: Console, number: int, words: str) -> None:
@@ -213,6 +243,23 @@ def _check(out: Console, good: bool, words: str) -> None:
     out.print(mark.append(words, "not bold default"))
 
 
+def _draw(out: Console, log: Path, page: Path) -> None:
+    from scenarios.reports.page import address, write_page
+    from scenarios.reports.replay import replay_page
+    from scenarios.reports.trace import trace_of
+    from scenarios.screen import text
+
+    write_page(page, replay_page(trace_of(log)))
+    out.print(
+        text(
+            "The same run in your browser: who sends what to whom, step by step, and what each one learns from it. "
+            "One file that needs nothing else:"
+        )
+    )
+    out.print(text(f"  {address(page)}", "bold"), soft_wrap=True)
+    out.print(text(f"The log is beside it: {log.name}"))
+
+
 def _next(out: Console) -> None:
     from scenarios.screen import text
 
@@ -220,6 +267,7 @@ def _next(out: Console) -> None:
         "agentsim generate meetings -p agents=5 -p meetings=4 --seed 7 -o mine.yaml",
         "agentsim solve mine.yaml --algo bnb-adopt-plus --network uniform:1,10+loss:.1+reliable --log mine.amlog",
         "agentsim replay mine.amlog --verify --observe vps:rule=exact,metric=guess",
+        "agentsim report mine.amlog -o mine.html",
         "agentsim reproduce vps-table2 --instances 10",
         "agentsim list solvers",
     )

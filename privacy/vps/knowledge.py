@@ -25,14 +25,16 @@ class Changes(list["Belief"]):
 
     Args:
         waiting: where this list puts itself when it ceases to be empty, so that nobody has to look at all minds.
+        whose: name of the mind.
 
     Attributes:
         ever: number of single changes, ever.
     """
 
-    def __init__(self, waiting: list[Changes] | None = None) -> None:
+    def __init__(self, waiting: list[Changes] | None = None, whose: str = "") -> None:
         super().__init__()
         self.ever = 0
+        self.whose = whose
         self._waiting = waiting
 
     def append(self, belief: Belief) -> None:

@@ -23,7 +23,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.observer import Observer, ObserverContext
 from agentsim.runtime.statements import Reader, Unanalysed, uncovered
 from privacy.aggregators import parse_aggregators
-from privacy.vps.knowledge import Changes, Mind, Public
+from privacy.vps.knowledge import Belief, Changes, Mind, Public
 from privacy.vps.metrics import Metric, full_loss
 from privacy.vps.prior import make_prior
 from privacy.vps.rules import BUILT_IN, Counted, Rule
@@ -167,7 +167,7 @@ class Vps(Observer):
             if reader is None:
                 self._analysed = False  # nobody hears anything
                 return
-            mind = Mind(name, group, [n for n in own if n in variables], self.public, Changes(self._waiting))
+            mind = Mind(name, group, [n for n in own if n in variables], self.public, Changes(self._waiting, name))
             viewer = Viewer(mind, self.rule_class(mind, self.rule_params), reader)
             self.viewers.append(viewer)
             for node in own or owners:  # a wire has no nodes, its feed is what goes over it
@@ -200,7 +200,7 @@ class Vps(Observer):
         _, _, now, _, src, dst, kind, _, _, _, payload, _ = delivery
         if now != self._time:
             if self._waiting:
-                self._look()
+                self.settle()
             self._time = now
         channel = self._channels.get((src, dst))
         if channel is None:
@@ -256,11 +256,22 @@ class Vps(Observer):
             self._unused.update(f"{s.label} ({delivery.type})" for s in statements if not viewer.rule.uses(s))
         return viewer.rule.learn(statements, delivery)
 
-    def _look(self) -> None:
-        """Bring losses and curves up to date with what was learnt by now."""
+    @property
+    def analysed(self) -> bool:
+        """Whether the solver has a reader; without one nothing is known of what it leaks. Told after `start`."""
+        return self._analysed
+
+    def settle(self) -> list[tuple[str, Belief]]:
+        """Bring losses and curves up to date with what was learnt by now.
+
+        Returns:
+            (observer's name, belief) for each belief that changed since this was last called, for displays.
+        """
+        changed: list[tuple[str, Belief]] = []
         moved: dict[str, None] = {}
         for changes in self._waiting:
             for belief in changes:
+                changed.append((changes.whose, belief))
                 before, after = belief.settled, belief.settle(self.metric)
                 if after != before and belief.agent in self._sums:
                     self._sums[belief.agent] += after - before
@@ -268,7 +279,12 @@ class Vps(Observer):
             changes.clear()
         self._waiting.clear()
         for agent in moved:
-            self._plot(agent, self._share(agent, self._sums[agent]))
+            self._plot(agent, self.loss_of(agent))
+        return changed
+
+    def loss_of(self, agent: str) -> float:
+        """Return p of one subject, as of when `settle` was last called, up to rounding."""
+        return self._share(agent, self._sums[agent])
 
     def _share(self, agent: str, loss: float) -> float:
         watchers = self._watchers[agent]
@@ -299,7 +315,7 @@ class Vps(Observer):
 
     def losses(self) -> dict[str, float | None]:
         """Return p_i by agent as of now; None for agents without private costs, and for those nobody watches."""
-        self._look()
+        self.settle()
         sums = dict.fromkeys(self.subjects, 0.0)
         for viewer in self.viewers:
             for agent, loss in self.loss_by_subject(viewer).items():
@@ -316,7 +332,7 @@ class Vps(Observer):
         """Return what is known by now, for a display: loss and aggregate."""
         if not self._analysed:
             return {}
-        losses = {a: self._share(a, self._sums[a]) if a in self._sums else None for a in self.agents}
+        losses = {a: self.loss_of(a) if a in self._sums else None for a in self.agents}
         return {"loss": losses, "aggregate": self.aggregate(losses)}
 
     def findings(self) -> dict[str, Any]:
@@ -341,17 +357,7 @@ class Vps(Observer):
                 "curve": {},
                 "notes": [note],
             }
-        losses = self.losses()
-        notes = [*self.prior.notes, *self.public.notes]
-        private = {self.public.owner[v] for v in self.prior.scales}
-        notes += _about("no private costs, so no loss, and left out of aggregation", set(self.agents) - private)
-        notes += _about("only one cost is possible beforehand, so nothing can be learnt", private - set(self.subjects))
-        notes += _about("nobody watches, so no loss", {a for a in self.subjects if not self._watchers[a]})
-        if self._missed:
-            notes.append(f"not analysed, so not counted as loss: {', '.join(sorted(self._missed))}")
-        if self._unused:
-            unused = ", ".join(sorted(self._unused))
-            notes.append(f"not used by rule {self.rule_name}, so not counted as loss: {unused}")
+        losses, notes = self.losses(), self.notes()
         matrix, sparse = self._matrix()
         if sparse:
             notes.append("the matrix leaves out pairs without loss")
@@ -364,6 +370,20 @@ class Vps(Observer):
             "curve": {agent: [*curve] for agent, curve in self._curves.items()},
             "notes": notes,
         }
+
+    def notes(self) -> list[str]:
+        """Return what was assumed and what was left out by now, in sentences."""
+        notes = [*self.prior.notes, *self.public.notes]
+        private = {self.public.owner[v] for v in self.prior.scales}
+        notes += _about("no private costs, so no loss, and left out of aggregation", set(self.agents) - private)
+        notes += _about("only one cost is possible beforehand, so nothing can be learnt", private - set(self.subjects))
+        notes += _about("nobody watches, so no loss", {a for a in self.subjects if not self._watchers[a]})
+        if self._missed:
+            notes.append(f"not analysed, so not counted as loss: {', '.join(sorted(self._missed))}")
+        if self._unused:
+            unused = ", ".join(sorted(self._unused))
+            notes.append(f"not used by rule {self.rule_name}, so not counted as loss: {unused}")
+        return notes
 
     def _matrix(self) -> tuple[dict[str, dict[str, float]], bool]:
         sparse = len(self.viewers) * len(self.subjects) > MAX_PAIRS

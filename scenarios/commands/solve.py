@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import math
 import os
 import sys
 import time
@@ -22,7 +23,9 @@ if TYPE_CHECKING:
     from agentsim.dcop.problem import Problem
     from agentsim.runtime.kernel import Kernel
     from agentsim.runtime.result import Result
+    from agentsim.runtime.simulate import ObserverLike
     from scenarios.diagnostics import Diagnostics
+    from scenarios.reports.live import LivePage
     from scenarios.screen import Progress
 
 EXIT: Final = {"timeout": 3, "deadlock": 3, "error": 1, "interrupted": 130}
@@ -30,6 +33,9 @@ EXIT: Final = {"timeout": 3, "deadlock": 3, "error": 1, "interrupted": 130}
 
 LAST_RESORT_S: Final = 5.0
 """How long after it was told to stop a run may go on before the process is ended from outside."""
+
+LINGER_S: Final = 10.0
+"""How long a live page stays when nobody asks for more and there is no terminal to press Ctrl-C at."""
 
 _MAX_SHOWN: Final = 60
 
@@ -57,6 +63,7 @@ _MAX_SHOWN: Final = 60
 @click.option("--max-time", type=float, metavar="T", help="Stop at virtual time T.")
 @click.option("--realtime", type=float, metavar="F", help="Take F real seconds for each unit of virtual time.")
 @click.option("--check-cost", type=float, default=0.0, metavar="T", help="Virtual time that a constraint check takes.")
+@click.option("--live", is_flag=True, help="Show the run in a browser while it goes on, on this machine alone.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell on standard error what the run is doing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def solve(
@@ -68,6 +75,7 @@ def solve(
     privacy: tuple[str, ...],
     distribution: str | None,
     log: str | None,
+    live: bool,
     verbose: bool,
     as_json: bool,
     **options: Any,  # noqa: ANN401  # those that are simulate's own
@@ -85,9 +93,13 @@ def solve(
     registry.make_params(solver.Params, given, f"solver {name}")  # before anything is read; also: `-p seed=1` is none
     if log is not None and _same_file(log, problem):
         raise UserError(f"{log}: is the problem itself; give the log another name")
+    page = _live_page() if live else None
     with Progress(f"reading {problem}") as progress:
         loaded = load(problem, seed=seed, distribution=distribution)
         loaded, gates, observers = rational_run(loaded, problem, privacy, observe, redact=options["redact"])
+        attached: list[ObserverLike] = [*observers]
+        if page is not None:
+            attached.append(page.observer(next((o for o in observe if o.partition(":")[0] == "vps"), None)))
         diagnostics = Diagnostics(verbose)
         diagnostics.say(
             "loaded", problem=loaded.name, variables=len(loaded.variables), constraints=len(loaded.constraints)
@@ -99,7 +111,7 @@ def solve(
             try:
                 with naming(problem):
                     result = simulate(
-                        loaded, algo, seed=seed, observers=observers, gates=gates, log=log, monitor=monitor,
+                        loaded, algo, seed=seed, observers=attached, gates=gates, log=log, monitor=monitor,
                         **options, **given,
                     )  # fmt: skip
             except (UserError, KeyboardInterrupt):
@@ -120,7 +132,29 @@ def solve(
         print_json(shown)
     elif result is not None:
         show_result(loaded, result, str(options["network"]), log)
+    if page is not None:
+        _keep(page, waits=result is not None and result.status != "interrupted")
     return 1 if result is None or failure is not None else EXIT.get(result.status, 0)
+
+
+def _live_page() -> LivePage:
+    """Return a page that is served until the command ends, and say where."""
+    from scenarios.reports.live import LivePage
+
+    page = click.get_current_context().with_resource(LivePage())
+    print(f"live: {page.address}", file=sys.stderr, flush=True)
+    return page
+
+
+def _keep(page: LivePage, *, waits: bool) -> None:
+    """Let pages have the end of the run; a person may look for as long as they like."""
+    sys.stdout.flush()
+    with contextlib.suppress(KeyboardInterrupt):
+        if waits and sys.stderr.isatty():
+            print(f"live: the run has ended, {page.address} stays until Ctrl-C", file=sys.stderr, flush=True)
+            page.linger(math.inf)
+        else:
+            page.linger(LINGER_S if waits else 2.0)
 
 
 def tell_failure(failure: BaseException) -> None:

@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -11,10 +12,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from agentsim import simulate
+from agentsim import open_log, simulate
 from scenarios import demo
 from scenarios.cli import main
 from scenarios.generators.meetings import Meetings, MeetingsParams
+from scenarios.reports.page import page
 
 ENTRY = "from scenarios.cli import main; main(['demo'])"
 
@@ -44,7 +46,38 @@ def test_piped_from_elsewhere_within_a_minute(tmp_path: Path) -> None:
         assert word in done.stdout
     assert "FAIL" not in done.stdout
     assert "\x1b" not in done.stdout
-    assert list(tmp_path.iterdir()) == []
+    assert sorted(p.name for p in tmp_path.iterdir()) == [demo.LOG, demo.PAGE]
+    assert (tmp_path / demo.PAGE).as_uri() in done.stdout
+    assert open_log(tmp_path / demo.LOG).summary()["whole"]
+    written = (tmp_path / demo.PAGE).read_text("utf-8")
+    assert written.startswith("<!DOCTYPE html>")
+    assert 'id="details-0"' in written
+
+
+def test_it_writes_where_it_may_and_over_nothing_of_anybody_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert demo._folder() == here
+    (here / demo.LOG).write_bytes(b"AMLOG\x00 of an earlier tour")
+    (here / demo.PAGE).write_text(page("demo", [], [], {}))
+    assert demo._folder() == here
+    for mine in (b"dear diary", b""):
+        (here / demo.PAGE).write_bytes(mine)
+        elsewhere = demo._folder()
+        assert elsewhere.parent == tmp_path
+        assert elsewhere.is_dir()
+        assert elsewhere != here
+    (here / demo.PAGE).unlink()
+    (here / demo.PAGE).symlink_to(tmp_path / "nowhere")
+    assert demo._folder() != here
+    here.joinpath(demo.PAGE).unlink()
+    assert demo._folder() == here
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert demo._folder() != here
 
 
 def test_on_a_terminal(tmp_path: Path) -> None:
