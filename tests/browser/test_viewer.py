@@ -232,6 +232,23 @@ def test_a_chosen_agent_shows_values_mailbox_and_beliefs(viewer: Page, small: Pa
     assert len(in_words) > 1
 
 
+def test_a_belief_about_some_value_is_told_as_such(viewer: Page, trace_page: Callable[..., Path]) -> None:
+    viewer.open(trace_page(4, 40))
+    viewer.run(
+        "const none = []; Viewer.app.trace.add({ deliveries: { seq0: 41, sent: none, at: none, step: none, src: none, "
+        "dst: none, type: none, n: none, copy: none, bytes: none, stamp: none }, values: none, losses: none, "
+        "aggregates: none, fates: none, marks: none, beliefs: [[3, 1, 0, -1, 1, 4], [9, 1, 0, -1, 1, 2]] }, null);"
+        "Viewer.app.grown(); Viewer.app.chooseAgent(0)"
+    )
+    told = {2: "?", 5: "≤ 3", 20: "≤ 1"}
+    for at, expected in told.items():
+        viewer.run("Viewer.app.seek(arguments[0])", at)
+        viewer.settle()
+        cell = 'return document.querySelector(\'#beliefs-about tr[data-viewer="1"] td[data-value="-1"]\').textContent'
+        assert viewer.run(cell) == expected
+    assert viewer.run("return document.querySelector('#beliefs-about tr').children[1].textContent") == "some"
+
+
 def _levels(belief: list[int]) -> str:
     low, high = (level - 1 for level in belief)
     return str(low) if low == high else f"{low}–{high}"

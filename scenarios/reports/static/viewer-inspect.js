@@ -5,6 +5,7 @@
 (() => {
   const { make, named, shown, number, count, LongList, countBelow } = Viewer;
   const ROW = 28;
+  const SOME = -1; // in place of a value: some value of the variable
   const MOST_ROWS = 200; // of a table of beliefs
   const MOST_COLUMNS = 60;
   const MOST_FLYING = 1000;
@@ -169,10 +170,13 @@
       const several = new Set(rows.map(({ node }) => node)).size > 1;
       const domains = new Set(rows.map(({ node }) => JSON.stringify(head.nodes[node].domain.slice(0, width))));
       const titles = domains.size === 1 ? head.nodes[rows[0].node].domain : d3.range(1, width + 1).map((k) => `value ${k}`);
+      // Of some messages follows only that some value, nobody knows which, costs at most so much.
+      const some = rows.some(({ byValue }) => byValue.has(SOME));
       const first = about ? (several ? "who, on what" : "who") : "of";
       const lines = rows.map((row) => {
         const who = about ? head.agents[row.viewer] + (several ? `, on ${head.nodes[row.node].name}` : "") : this.app.nodeName(row.node);
-        const cells = d3.range(Math.min(width, head.nodes[row.node].domain.length)).map((value) => {
+        const values = d3.range(Math.min(width, head.nodes[row.node].domain.length));
+        const cells = (some ? [SOME, ...values] : values).map((value) => {
           const text = make("span");
           const bar = make("i");
           const cell = make("td", { "data-value": value }, text, make("span", { class: "span" }, bar));
@@ -182,6 +186,7 @@
       });
       box.replaceChildren(make("table", { class: "beliefs" },
         make("thead", {}, make("tr", {}, make("th", { scope: "col" }, first),
+          some ? make("th", { scope: "col", title: "what some value costs at most, nobody knows which" }, "some") : "",
           ...titles.slice(0, width).map((title) => make("th", { scope: "col", title: shown(title, 300) }, shown(title, 30))))),
         make("tbody", {}, ...lines.map(({ cells, who, viewer, node }) => make("tr", { "data-viewer": viewer, "data-node": node },
           make("th", { scope: "row", title: shown(who, 500) }, shown(who, 60)), ...cells.map(({ cell }) => cell))))),
@@ -203,9 +208,10 @@
       const exact = low === high;
       const unknown = low <= 1 && high >= levels;
       const range = exact ? label(low) : `${label(low)} … ${label(high)}`;
+      const which = cell.value === SOME ? "some value, nobody knows which" : shown(node.domain[cell.value] ?? "?", 120);
       cell.cell.className = exact ? "exact" : unknown ? "unknown" : "narrowed";
-      cell.text.textContent = unknown ? "?" : shown(exact ? label(low) : `${label(low)}–${label(high)}`, 24);
-      cell.cell.title = `${shown(node.domain[cell.value] ?? "?", 120)}: ${unknown ? "anything from " : ""}${shown(range, 120)}`;
+      cell.text.textContent = unknown ? "?" : cell.value === SOME ? `≤ ${shown(label(high), 22)}` : shown(exact ? label(low) : `${label(low)}–${label(high)}`, 24);
+      cell.cell.title = `${which}: ${unknown ? "anything from " : ""}${shown(range, 120)}`;
       cell.bar.style.left = `${(100 * (low - 1)) / levels}%`;
       cell.bar.style.width = `${(100 * (high - low + 1)) / levels}%`;
     }
