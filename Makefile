@@ -42,7 +42,8 @@ bench: setup
 	$(PY) tests/benchmarks/run.py
 
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build docs/generated
+	rm -f demo.html demo.amlog
 	find $(PACKAGES) tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The versions in core.txt and build.txt are those of all.txt, so that one environment can grow into the other.
