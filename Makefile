@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/instances),)
 export AGENTSIM_INSTANCES ?= $(abspath ../shared/instances)
 endif
 
-.PHONY: help setup demo test lint bench lock clean
+.PHONY: help setup demo test lint docs figures pictures bench lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -21,6 +21,9 @@ help:
 	@echo "make setup   environment in .venv with all extras and the tools"
 	@echo "make test    tests and doctests"
 	@echo "make lint    ruff and mypy"
+	@echo "make docs    documentation, in docs/_build/html"
+	@echo "make figures run what the documentation has no results of yet (an hour or more)"
+	@echo "make pictures take the documentation's screenshots again (needs Chromium)"
 	@echo "make bench   benchmarks"
 	@echo "make lock    pin dependencies anew (UPGRADE=1: the newest ones)"
 	@echo "make clean   remove caches and build output, keep .venv"
@@ -37,6 +40,15 @@ lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict $(PACKAGES)
+
+docs: setup
+	$(PY) -m sphinx -q -W --keep-going -d docs/_build/doctrees -b html docs docs/_build/html
+
+figures: setup
+	$(PY) -m scenarios.documentation figures
+
+pictures: setup
+	$(PY) -m scenarios.documentation pictures
 
 bench: setup
 	$(PY) tests/benchmarks/run.py
