@@ -48,8 +48,8 @@ def audit(
     """
     from privacy.audit import audit as find
     from scenarios.audits.base import conduct
-    from scenarios.commands.reproduce import Bar
     from scenarios.executors import WorkerDied, executor
+    from scenarios.progress import Bar
     from scenarios.screen import complain, print_json
 
     if delta is not None and not 0 <= delta < 1:

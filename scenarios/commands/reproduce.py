@@ -5,34 +5,36 @@ from __future__ import annotations
 import csv
 import json
 import os
-import sys
-import time
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from agentsim.errors import UserError
 from scenarios.commands.options import SEED
+from scenarios.progress import Bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from scenarios.experiments.base import Experiment, Outcome
 
-_REDRAW_S: Final = 0.1
+INTERRUPTED: Final = 130
 
 
 @click.command()
 @click.argument("experiment")
 @click.option("--instances", type=click.IntRange(1), metavar="N", help="Random problems of each kind.")
 @click.option("--full", is_flag=True, help="All that the paper did, however long it takes.")
-@click.option("-o", "--output", metavar="DIR", help="Write rows (JSON, CSV), notes and figure (SVG, PNG) there.")
+@click.option(
+    "-o",
+    "--output",
+    metavar="DIR",
+    help="Write rows (JSON, CSV), notes and figure (SVG, PNG) there, and keep all runs in DIR/EXPERIMENT; go on there.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Of every random draw.")
 @click.option("--workers", type=click.IntRange(0), metavar="N", help="Processes; 0: this one; default: all cores.")
+@click.option("--scheduler", metavar="ADDRESS|local", help="Run on a dask cluster, or on one of --workers here.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def reproduce(
     experiment: str,
@@ -41,11 +43,13 @@ def reproduce(
     output: str | None,
     seed: int,
     workers: int | None,
+    scheduler: str | None,
     as_json: bool,
 ) -> int:
     """Reproduce a paper's table or figure; `agentsim list experiments` shows which.
 
-    Without --instances and --full it does the experiment's own default, which is smaller than the paper's.
+    Without --instances and --full it does the experiment's own default, which is smaller than the paper's. What is kept
+    in DIR is not run again, and Ctrl-C loses nothing of it.
     """
     from agentsim.runtime import registry
     from scenarios.executors import WorkerDied, executor
@@ -55,9 +59,16 @@ def reproduce(
 
     chosen = registry.find("experiments", experiment)(Options(instances, full, seed))
     folder = None if output is None else _folder(output)
+    kept = None if folder is None else folder / experiment
+    bar = Bar(experiment)
     try:
-        with Bar(experiment) as bar, executor(workers) as pool:
-            outcome = run(chosen, pool, bar)
+        with bar, executor(workers, scheduler, tell=bar.say) as pool:
+            outcome = run(chosen, pool, bar, kept, bar.say)
+    except KeyboardInterrupt:
+        if kept is None:
+            raise
+        complain(f"interrupted: {bar.done:,} of {bar.total:,} cells are kept in {kept}; the same command goes on")
+        return INTERRUPTED
     except WorkerDied as error:  # nothing in our traceback would tell more
         complain(error)
         return 1
@@ -119,6 +130,8 @@ def _cell(value: object) -> str:
 def _folder(name: str) -> Path:
     """Return a folder that can be written to, made if need be: before the work, not after it."""
     folder = Path(name)
+    if find_spec("pyarrow") is None or find_spec("msgspec") is None:
+        raise UserError(f"-o {name}: keeping results needs pyarrow and msgspec: pip install 'agentsim[sweep]'")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"-o {name}: it is a file, not a folder")
     try:
@@ -128,49 +141,3 @@ def _folder(name: str) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"-o {name}: cannot write there")
     return folder
-
-
-class Bar:
-    """A progress bar on standard error: tasks done of how many, time elapsed and left. Nothing if it is no terminal.
-
-    A context manager; call it with how many are done and how many there are.
-    """
-
-    def __init__(self, words: str) -> None:
-        self._words = words
-        self._bar: Progress | None = None
-        self._drawn = 0.0
-
-    def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-            from rich.progress import TimeElapsedColumn as Elapsed
-            from rich.progress import TimeRemainingColumn as Left
-
-            from scenarios.screen import console, plain
-
-            columns = (BarColumn(), MofNCompleteColumn(), Elapsed(), TextColumn("left"), Left())
-            self._bar = Progress(
-                TextColumn("{task.description}", markup=False),
-                *columns,
-                console=console(stderr=True),
-                transient=True,
-                redirect_stdout=False,  # it would go to standard error
-                speed_estimate_period=24 * 3600,  # tasks may take hours: no speed is known from half a minute
-            )
-            self._bar.add_task(plain(self._words), total=None)
-            self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def __call__(self, done: int, total: int) -> None:
-        """Show how many are done; cheap enough to be called for each of a million."""
-        now = time.monotonic()
-        if self._bar is not None and (done in (0, total) or now - self._drawn >= _REDRAW_S):
-            self._drawn = now
-            self._bar.update(self._bar.task_ids[0], completed=done, total=total)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, get_type_hints
 
 from scenarios.executors import Executor
+from scenarios.sweeps.engine import Progress, run_cells
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,12 +55,19 @@ class Experiment(ABC):
 
     @abstractmethod
     def tasks(self) -> Sequence[Any]:
-        """Return the tasks: plain data that can be pickled, each with all that `run_task` needs, seeds included."""
+        """Return the tasks: plain data, each with all that `run_task` needs, seeds included.
+
+        Tasks that are equal are done once. A result that is kept is found by its task alone, so that a task that cannot
+        be done here, for want of an extra, is left out rather than given an empty result.
+        """
 
     @staticmethod
     @abstractmethod
     def run_task(task: Any) -> Any:  # noqa: ANN401  # each experiment has its own tasks and results
-        """Return the result of a task. Runs in a worker process."""
+        """Return the result of a task: plain data, of the type that is declared. Runs in a worker process.
+
+        What `scenarios.sweeps.recording.simulate` runs in it is kept with the result.
+        """
 
     @abstractmethod
     def rows(self, results: Sequence[Any]) -> list[dict[str, Any]]:
@@ -99,17 +108,42 @@ class Outcome:
 
 
 def reproduce(
-    experiment: Experiment, executor: Executor, progress: Callable[[int, int], None] | None = None
+    experiment: Experiment,
+    executor: Executor,
+    progress: Progress | None = None,
+    folder: Path | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Outcome:
-    """Run an experiment; `progress` is told how many tasks of how many are done."""
-    tasks = experiment.tasks()
-    results: list[Any] = [None] * len(tasks)
-    if progress is not None:
-        progress(0, len(tasks))
-    for done, (index, result) in enumerate(executor.map(experiment.run_task, tasks), start=1):
-        results[index] = result
+    """Run an experiment.
+
+    Args:
+        experiment: which.
+        executor: where its tasks run.
+        progress: told how many tasks are done, how many there are, and that none failed.
+        folder: where to keep what each task results in; one that is kept there is not run again. None keeps nothing.
+        tell: told, in sentences, what was there already and what of it is damaged.
+    """
+    begun = False
+
+    def told(done: int, total: int, failed: int) -> None:
+        nonlocal begun
+        if not begun and done and tell is not None:
+            tell(f"{done:,} of {total:,} cells are there already")
+        begun = True
         if progress is not None:
-            progress(done, len(tasks))
+            progress(done, total, failed)
+
+    results = run_cells(
+        experiment.run_task,
+        experiment.tasks(),
+        name=experiment.name,
+        executor=executor,
+        folder=folder,
+        about={"options": asdict(experiment.options)},
+        progress=told,
+        result_type=get_type_hints(experiment.run_task).get("return"),
+        tell=tell,
+    )
     rows = experiment.rows(results)
     return Outcome(experiment.name, rows, experiment.notes(rows))
 

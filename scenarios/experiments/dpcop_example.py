@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scenarios.experiments.base import Experiment, main_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from agentsim.dcop.problem import Problem
 
+FILE: Final = "meeting_of_two.yaml"
 ORDERS: Final = {"T1,T2": "ascending", "T2,T1": "descending"}
 PRUNES: Final = ("P1", "P2", "P3")
 POLICIES: Final = ("zero", "own_min", "own_tuple", "global_lb")
@@ -93,7 +95,14 @@ class DpcopExample(Experiment):
     key_columns = 4
 
     def tasks(self) -> Sequence[Task]:
-        """Return all runs, then those that somebody may abandon, then the thresholds."""
+        """Return all runs, then those that somebody may abandon, then the thresholds.
+
+        Those that need a secure comparison are left out if there is no extra `crypto`.
+        """
+        able = find_spec("phe") is not None
+        return [task for task in self._all_tasks() if able or task.params.get("publish") != "argmin"]
+
+    def _all_tasks(self) -> Sequence[Task]:
         tasks = [_run("oracle", "", "", "")]
         for leader in NODES:
             for order, direction in ORDERS.items():
@@ -117,25 +126,19 @@ class DpcopExample(Experiment):
         return tasks
 
     @staticmethod
-    def run_task(task: Task) -> dict[str, Any] | None:
-        """Return the columns of a row; None where it needs a secure comparison and there is no extra `crypto`."""
-        from importlib.util import find_spec
-
+    def run_task(task: Task) -> dict[str, Any]:
+        """Return the columns of a row."""
         problem = _problem()
         if task.part == "thresholds":
             return {"reward": _threshold(problem, task)}
         if not task.solver:
             return _without_loss(problem)
-        if task.params.get("publish") == "argmin" and find_spec("phe") is None:
-            return None
         return _columns(problem, task)
 
-    def rows(self, results: Sequence[dict[str, Any] | None]) -> list[dict[str, Any]]:
-        """Return a row for each task that was done."""
+    def rows(self, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return a row for each task."""
         rows = []
         for task, found in zip(self.tasks(), results, strict=True):
-            if found is None:
-                continue
             row = {"part": task.part, **dict(task.keys), **found}
             if task.part == "runs":
                 protocol, leader, order, prune = dict(task.keys).values()
@@ -165,7 +168,7 @@ class DpcopExample(Experiment):
             f"costs, so that the example is solved only with W={' or '.join(solved)}",
             "equality abandons, and increments are compared, not all that was lost so far",
         ]
-        missing = [task for task in self.tasks() if task.part == "runs" and not _has(rows, task)]
+        missing = [task for task in self._all_tasks() if task.part == "runs" and not _has(rows, task)]
         if missing:
             runs_left_out = "; ".join(_told(dict(task.keys)) for task in missing)
             notes.append(f"left out, as they need phe (pip install 'agentsim[crypto]'): {runs_left_out}")
@@ -235,7 +238,7 @@ def _problem() -> Problem:
 
     import agentsim
 
-    with as_file(files("scenarios") / "problems" / "meeting_of_two.yaml") as path:
+    with as_file(files("scenarios") / "problems" / FILE) as path:
         return agentsim.load(path)
 
 
@@ -252,11 +255,12 @@ def _without_loss(problem: Problem) -> dict[str, Any]:
 
 def _columns(problem: Problem, task: Task) -> dict[str, Any]:
     """Return what a run found, priced."""
-    from agentsim import simulate
     from privacy.dpcop.rational import rational
+    from scenarios.sweeps.recording import Origin, simulate
 
     gates = rational(policy=task.policy) if task.policy else None
-    result = simulate(problem, task.solver, observers=["dpcop"], gates=gates, **task.params)
+    origin = Origin(file=FILE)
+    result = simulate(problem, task.solver, origin=origin, observers=["dpcop"], gates=gates, **task.params)
     found = result.findings["dpcop"]
     dates = problem.variables["x1"].domain.values
     asked = [str(dates[d.message.values[0]]) for d in result.log if d.type == "ASK"]
@@ -274,9 +278,9 @@ def _columns(problem: Problem, task: Task) -> dict[str, Any]:
 
 def _threshold(problem: Problem, task: Task) -> int:
     """Return the least reward with which an agent answers the first question."""
-    from agentsim import simulate
     from privacy.dpcop.model import Dpcop
     from privacy.dpcop.rational import rational
+    from scenarios.sweeps.recording import Origin, simulate
 
     dpcop = Dpcop.of(problem)
     assert dpcop is not None
@@ -287,7 +291,8 @@ def _threshold(problem: Problem, task: Task) -> int:
             for agent, stake in dpcop.stakes.items()
         }
         given = replace(dpcop, stakes=stakes).attached()
-        result = simulate(given, task.solver, gates=rational(policy=task.policy), log=False, **task.params)
+        gates = rational(policy=task.policy)
+        result = simulate(given, task.solver, origin=Origin(file=FILE), gates=gates, log=False, **task.params)
         return "ANSWER" in result.by_type and result.by_type["ANSWER"].count > 0
 
     low, high = 0, MOST_REWARD

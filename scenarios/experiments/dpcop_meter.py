@@ -11,7 +11,7 @@ message that reaches no more than an earlier one is the first for no reward; the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 from agentsim.errors import UserError
@@ -57,7 +57,7 @@ Peaks: TypeAlias = dict[tuple[Pricing, Policy], list[Peak]]
 """Peaks by pricing and policy, in the order of sending."""
 
 
-def first_to_abandon(peaks: list[Peak], reward: float) -> Peak | None:
+def first_to_abandon(peaks: Sequence[Peak], reward: float) -> Peak | None:
     """Return the message before which a run with this reward is abandoned, or None where it is not."""
     return next((peak for peak in peaks if abandons(True, peak.increment, peak.bound, reward)), None)
 

@@ -35,8 +35,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from privacy.dpcop.model import Policy, Pricing
 from scenarios.experiments.base import Experiment, main_of
-from scenarios.experiments.dpcop_meter import POLICIES, PRICINGS, Peaks, first_to_abandon, meter
+from scenarios.experiments.dpcop_meter import POLICIES, PRICINGS, Peak, Peaks, first_to_abandon, meter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,7 +96,7 @@ class Found:
         privacy: price of what was revealed, by pricing.
         exact: whether beliefs account for all statements.
         unanalysed: kinds of things said that no statement covers, over all viewers.
-        peaks: see `dpcop_meter`.
+        peaks: by pricing and policy, see `dpcop_meter`.
         refusal: why it did not begin.
     """
 
@@ -104,7 +105,7 @@ class Found:
     privacy: Mapping[str, float] = field(default_factory=dict)
     exact: bool = True
     unanalysed: tuple[str, ...] = ()
-    peaks: Peaks = field(default_factory=dict)
+    peaks: Mapping[Pricing, Mapping[Policy, Sequence[Peak]]] = field(default_factory=dict)
     refusal: str = ""
 
     @property
@@ -142,11 +143,11 @@ class DpcopSolvers(Experiment):
     @staticmethod
     def run_task(task: Task) -> Found:
         """Run a solver once, metered, and watched by an observer for each pricing."""
-        from agentsim import simulate
         from agentsim.dcop.problem import Problem
         from agentsim.errors import UserError
         from agentsim.runtime import registry
         from privacy.dpcop.model import priced
+        from scenarios.sweeps.recording import Origin, simulate
 
         generator = registry.find("generators", task.kind.generator)
         problem: Problem = generator.generate(generator.Params(**dict(task.kind.params)), task.seed)
@@ -157,9 +158,10 @@ class DpcopSolvers(Experiment):
         try:
             known = {f.name for f in fields(registry.find("solvers", task.solver).Params)}
             params = {"randomness": "seed"} if "randomness" in known else {}
+            origin = Origin(task.kind.generator, parameters=dict(task.kind.params), seed=task.seed)
             result = simulate(
-                problem, task.solver, seed=task.seed, observers=[*observers, "disclosures"], gates=meter(peaks),
-                log=False, max_messages=MAX_MESSAGES, **params,
+                problem, task.solver, origin=origin, seed=task.seed, observers=[*observers, "disclosures"],
+                gates=meter(peaks), log=False, max_messages=MAX_MESSAGES, **params,
             )  # fmt: skip
         except UserError as error:
             return Found("refused", refusal=str(error))
@@ -173,7 +175,7 @@ class DpcopSolvers(Experiment):
             {f["pricing"]: f["privacy_cost"] for f in priced_all},
             all(f["exact"] and not f["contradicted"] for f in priced_all),
             tuple(sorted(missed)),
-            peaks,
+            {pricing: {policy: peaks[pricing, policy] for policy in POLICIES} for pricing in PRICINGS},
         )
 
     def rows(self, results: Sequence[Found]) -> list[Row]:
@@ -418,7 +420,7 @@ def _sweep(kind: Kind, pricing: Any, solver: str, runs: Sequence[Found]) -> list
     rows = []
     for policy in POLICIES:
         keys = {"problem": kind.name, "solver": solver, "pricing": pricing, "policy": policy, "n": len(metered)}
-        peaks = [run.peaks[pricing, policy] for run in metered]
+        peaks = [run.peaks[pricing][policy] for run in metered]
         for reward in REWARDS:
             first = [first_to_abandon(own, reward * kind.price) for own in peaks]
             left = [peak for peak in first if peak is not None]

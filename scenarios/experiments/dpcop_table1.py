@@ -36,6 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
@@ -138,10 +139,15 @@ class DpcopTable1(Experiment):
     names: ClassVar[Sequence[str]] = (LONG, *(row for row in PAPER if row != LONG))
 
     def tasks(self) -> Sequence[Task]:
-        """Return the instances of all rows in portions, those of the longest row one by one."""
+        """Return the instances of all rows in portions, those of the longest row one by one.
+
+        Without the extra `crypto` there is nothing for HP.
+        """
         count = self.options.instances or INSTANCES
         tasks = []
         for row in self.names:
+            if row == "HP" and find_spec("mpyc") is None:
+                continue
             n = count if row != LONG or self.options.full else min(count, LONG_INSTANCES)
             seeds = iter(range(self.options.seed, self.options.seed + n))
             size = {LONG: 1, "HP": n}.get(row, PER_TASK)
@@ -151,14 +157,9 @@ class DpcopTable1(Experiment):
 
     @staticmethod
     def run_task(task: Task) -> list[Found]:
-        """Return what each instance took; nothing for HP without the extra `crypto`."""
-        from importlib.util import find_spec
-
-        if task.row != "HP":
-            return [_ask(Kind.of(task.row), seed) for seed in task.seeds]
-        if find_spec("mpyc") is None:
-            return []
-        return [_publish(Kind.of(task.row), seed, first=seed == task.seeds[0]) for seed in task.seeds]
+        """Return what each instance took."""
+        kind, first = Kind.of(task.row), task.seeds[0]
+        return [_publish(kind, s, first=s == first) if task.row == "HP" else _ask(kind, s) for s in task.seeds]
 
     def rows(self, results: Sequence[list[Found]]) -> list[dict[str, Any]]:
         """Return two rows for each of the paper's."""
@@ -284,13 +285,13 @@ def _on_hp(rows: list[dict[str, Any]]) -> list[str]:
 
 def _ask(kind: Kind, seed: int) -> Found:
     """Let the leader solve an instance, watched with its own eyes, everything logged in memory."""
-    from agentsim import simulate
+    from scenarios.sweeps.recording import Origin, simulate
 
-    problem = _instance(kind, seed)
-    prune = "P3" if kind.form == "RPSX" else "P1"
+    problem, prune = _instance(kind, seed), "P3" if kind.form == "RPSX" else "P1"
     result = simulate(
-        problem, "leader", observers=[f"smi:view=agent:{LEADER}"], leader=LEADER, weight="public", prune=prune
-    )
+        problem, "leader", origin=Origin("stable-matching", parameters=kind._asdict(), seed=seed),
+        observers=[f"smi:view=agent:{LEADER}"], leader=LEADER, weight="public", prune=prune,
+    )  # fmt: skip
     if result.status not in ("optimal", "infeasible"):
         raise AssertionError(f"leader on {problem.name} ended as {result.status}")
     asked = result.by_type["ASK"].count // (len(problem.agents) - 1)

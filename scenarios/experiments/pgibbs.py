@@ -22,6 +22,8 @@ from scenarios.experiments.base import Experiment
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from scenarios.sweeps.recording import Origin
+
 ITERATIONS: Final = 50
 
 SETTINGS: Final[Mapping[str, Mapping[str, float]]] = {
@@ -74,12 +76,16 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """Costs of the runs of a task, in the problem's units and sense; and what random and worst assignments cost."""
+    """Costs of the runs of a task, in the problem's units and sense; and what random and worst assignments cost.
+
+    `seconds` is the wall time of solving, of all runs together.
+    """
 
     costs: tuple[float, ...]
     random: float
     worst: float
     objective: str
+    seconds: float = 0.0
 
     @property
     def mean(self) -> float:
@@ -87,19 +93,30 @@ class Measured:
         return math.fsum(self.costs) / len(self.costs)
 
 
+def origin_of(preset: str, seed: int) -> Origin:
+    """Return where the problem of a preset came from."""
+    from scenarios.generators.presets import find
+    from scenarios.sweeps.recording import Origin
+
+    return Origin(find(preset).generator, parameters={"preset": preset}, seed=seed)
+
+
 def run_arm(task: Task) -> Measured:
     """Return what a solver reaches on an instance. Runs are numbered from the instance's seed."""
-    from agentsim import simulate
     from privacy.measures import random_cost, worst_cost
     from scenarios.generators.presets import instance
+    from scenarios.sweeps.recording import simulate
 
-    problem = instance(task.preset, task.seed)
+    problem, origin = instance(task.preset, task.seed), origin_of(task.preset, task.seed)
     costs = []
+    seconds = 0.0
     for run in range(task.runs):
-        result = simulate(problem, task.arm.solver, seed=1000 * task.seed + run, log=False, **dict(task.arm.params))
+        seed = 1000 * task.seed + run
+        result = simulate(problem, task.arm.solver, origin=origin, seed=seed, log=False, **dict(task.arm.params))
         assert result.cost is not None
         costs.append(float(result.cost))
-    return Measured(tuple(costs), random_cost(problem), float(worst_cost(problem)), problem.objective)
+        seconds += result.wall_time
+    return Measured(tuple(costs), random_cost(problem), float(worst_cost(problem)), problem.objective, seconds)
 
 
 class QualityExperiment(Experiment):

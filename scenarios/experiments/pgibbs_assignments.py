@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final, NamedTuple
 
 from scenarios.experiments.base import Experiment
-from scenarios.experiments.pgibbs import SETTINGS, Arm
+from scenarios.experiments.pgibbs import SETTINGS, Arm, origin_of
 
 EPSILONS: Final = ("0.046", "0.662", "9.55")
 RUNS_PER_TASK: Final = 10
@@ -71,13 +71,13 @@ class AssignmentExperiment(Experiment):
     @staticmethod
     def run_task(task: Task) -> Assignments:
         """Return the final assignments of some runs."""
-        from agentsim import simulate
         from scenarios.generators.presets import instance
+        from scenarios.sweeps.recording import simulate
 
-        problem = instance(task.preset, task.seed)
+        problem, origin = instance(task.preset, task.seed), origin_of(task.preset, task.seed)
         values, costs = [], []
         for run in task.runs:
-            result = simulate(problem, task.arm.solver, seed=run, log=False, **dict(task.arm.params))
+            result = simulate(problem, task.arm.solver, origin=origin, seed=run, log=False, **dict(task.arm.params))
             assert result.cost is not None
             values.append(tuple(problem.indices(result.assignment)[name] for name in problem.variables))
             costs.append(float(result.cost))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 from scenarios.experiments.base import main_of
-from scenarios.experiments.pgibbs import Arm, Measured, QualityExperiment, Task, by_epsilon, run_arm, spread
+from scenarios.experiments.pgibbs import Arm, Measured, QualityExperiment, Task, by_epsilon, spread
 
 TIMEOUTS: Final = ("timeout-ising", "timeout-coloring", "timeout-meetings")
 
@@ -38,22 +38,11 @@ class PGibbsDpop(QualityExperiment):
         tasks = [t._replace(runs=1) if t.arm == self.baseline else t for t in super().tasks()]
         return [*tasks, *(Task(preset, preset, self.options.seed, 1, self.baseline) for preset in TIMEOUTS)]
 
-    @staticmethod
-    def run_task(task: Task) -> Any:  # noqa: ANN401  # a number of seconds for the last three
-        """Return what a solver reaches on an instance, or how many seconds DPOP takes."""
-        if task.benchmark not in TIMEOUTS:
-            return run_arm(task)
-        from agentsim import simulate
-        from scenarios.generators.presets import instance
-
-        result = simulate(instance(task.preset, task.seed), "dpop", log=False)
-        assert result.status == "optimal"
-        return result.wall_time
-
-    def rows(self, results: Sequence[Any]) -> list[dict[str, Any]]:
+    def rows(self, results: Sequence[Measured]) -> list[dict[str, Any]]:
         """Return quality by benchmark and arm."""
-        self._seconds = dict(zip(TIMEOUTS, results[-len(TIMEOUTS) :], strict=True))
-        measured: list[Measured] = list(results[: -len(TIMEOUTS)])
+        timed = results[-len(TIMEOUTS) :]
+        self._seconds = {name: one.seconds for name, one in zip(TIMEOUTS, timed, strict=True)}
+        measured = results[: -len(TIMEOUTS)]
         found: dict[tuple[str, Arm], list[Measured]] = {}
         for task, one in zip(self.tasks()[: len(measured)], measured, strict=True):
             found.setdefault((task.benchmark, task.arm), []).append(one)

@@ -154,6 +154,14 @@ class Task(NamedTuple):
     seeds: tuple[int, ...]
 
 
+class Found(NamedTuple):
+    """What x1 knows of F23 at all cells but the first after the runs of a task: see `solve` and `limits`."""
+
+    entries: list[tuple[float | None, float | None]]
+    limits: list[tuple[float, float]]
+    equations: int
+
+
 class PGibbsLeak(Experiment):
     """F23 as x1 recovers it."""
 
@@ -173,9 +181,9 @@ class PGibbsLeak(Experiment):
         ]
 
     @staticmethod
-    def run_task(task: Task) -> dict[str, Any]:
+    def run_task(task: Task) -> Found:
         """Return what the observer found in all runs together."""
-        from agentsim import simulate
+        from scenarios.sweeps.recording import simulate
 
         equations, bounds = [], []
         for seed in task.seeds:
@@ -183,19 +191,17 @@ class PGibbsLeak(Experiment):
             found = result.findings[TableThief.name]
             equations += found["equations"]
             bounds += found["bounds"]
-        return {"entries": solve(equations), "limits": limits(bounds), "equations": len(equations)}
+        return Found(solve(equations), limits(bounds), len(equations))
 
-    def rows(self, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    def rows(self, results: Sequence[Found]) -> list[dict[str, Any]]:
         """Return a row for each solver and entry."""
         return [
             {
                 "solver": task.label, "runs": str(len(task.seeds)), "entry": f"F23({i},{j})", "true": F[i][j],
-                "estimate": estimate, "se": error, "low": low, "high": high, "equations": found["equations"],
+                "estimate": estimate, "se": error, "low": low, "high": high, "equations": found.equations,
             }
             for task, found in zip(self.tasks(), results, strict=True)
-            for (i, j), (estimate, error), (low, high) in zip(
-                CELLS[1:], found["entries"], found["limits"], strict=True
-            )
+            for (i, j), (estimate, error), (low, high) in zip(CELLS[1:], found.entries, found.limits, strict=True)
         ]  # fmt: skip
 
     def notes(self, rows: list[dict[str, Any]]) -> list[str]:

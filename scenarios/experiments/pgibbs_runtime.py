@@ -49,13 +49,14 @@ class PGibbsRuntime(Experiment):
         """Return CPU seconds, messages and bytes."""
         import time
 
-        from agentsim import simulate
+        from scenarios.experiments.pgibbs import origin_of
         from scenarios.generators.presets import instance
+        from scenarios.sweeps.recording import simulate
 
-        problem = instance(task.preset, task.seed)
+        problem, origin = instance(task.preset, task.seed), origin_of(task.preset, task.seed)
         solver, params = SOLVERS[task.solver]
         begun = time.process_time()
-        result = simulate(problem, solver, seed=task.seed, **params)
+        result = simulate(problem, solver, origin=origin, seed=task.seed, **params)
         return time.process_time() - begun, result.messages, result.bytes
 
     def rows(self, results: Sequence[tuple[float, int, int]]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from scenarios.experiments.base import Experiment, main_of
-from scenarios.experiments.pgibbs import SETTINGS, Arm, cell
+from scenarios.experiments.pgibbs import SETTINGS, Arm, cell, origin_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,17 +95,17 @@ class PrivateFrontier(Experiment):
     @staticmethod
     def run_task(task: Task) -> Found:
         """Return what an arm reaches on an instance."""
-        from agentsim import simulate
         from agentsim.dcop.ordering import build_orders
         from privacy.measures import random_cost
         from scenarios.generators.presets import instance
+        from scenarios.sweeps.recording import simulate
 
-        problem = instance(PRESET, task.seed)
+        problem, origin = instance(PRESET, task.seed), origin_of(PRESET, task.seed)
         costs = []
         accounting: Mapping[str, Any] = {}
         for run in range(task.runs):
             seed = 1000 * task.seed + run
-            result = simulate(problem, task.arm.solver, seed=seed, log=False, **dict(task.arm.params))
+            result = simulate(problem, task.arm.solver, origin=origin, seed=seed, log=False, **dict(task.arm.params))
             assert result.cost is not None
             costs.append(float(result.cost))
             accounting = result.findings.get("accounting", {})

@@ -65,15 +65,16 @@ class VpsGaps(Experiment):
     @staticmethod
     def run_task(task: Task) -> tuple[dict[str, list[float]], float]:
         """Return bits by adversary, one number for each observer, and how many bits there are to know."""
-        from agentsim import simulate
         from agentsim.runtime import registry
         from privacy.adversaries.transcript import transcripts
+        from scenarios.sweeps.recording import Origin, simulate
 
         kind, given = PROBLEMS[task.problem]
         generator = registry.find("generators", kind)
         problem = generator.generate(generator.Params(**given), task.seed)
         specs = [f"vps:as={name.replace(', ', '-')},rule={rule}" for name, rule in RULES.items()]
-        findings = simulate(problem, task.solver, observers=[*specs, "consistent"]).findings
+        origin = Origin(kind, parameters=given, seed=task.seed)
+        findings = simulate(problem, task.solver, origin=origin, observers=[*specs, "consistent"]).findings
         bits: dict[str, list[float]] = {}
         for name in RULES:
             matrix = findings[name.replace(", ", "-")]["matrix"]

@@ -59,8 +59,8 @@ Losses = list[list[list[float]]]
 
 def run_cell(task: Task) -> Losses:
     """Solve the instances of a task over the network `unit`, each once, watched by an observer for each rule."""
-    from agentsim import simulate
     from agentsim.runtime import registry
+    from scenarios.sweeps.recording import Origin, simulate
 
     generator = registry.find("generators", task.generator)
     params = generator.Params(**task.cell.generator)
@@ -68,7 +68,8 @@ def run_cell(task: Task) -> Losses:
     found: Losses = []
     for seed in task.seeds:
         problem = generator.generate(params, seed)
-        result = simulate(problem, task.cell.solver, observers=observers, log=False, **task.cell.params)
+        origin = Origin(task.generator, parameters=task.cell.generator, seed=seed)
+        result = simulate(problem, task.cell.solver, origin=origin, observers=observers, log=False, **task.cell.params)
         if result.status != "optimal":
             raise AssertionError(f"{task.cell.solver} on {problem.name} ended as {result.status}")
         found.append([[f["aggregate"][name] for name in AGGREGATORS] for f in result.findings.values()])

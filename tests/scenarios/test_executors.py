@@ -14,8 +14,8 @@ from types import ModuleType
 import pytest
 
 from agentsim.errors import FormatError
-from scenarios import executors
-from scenarios.executors import ProcessPool, Serial, TaskFailed, WorkerDied, WorkerTraceback, cores, executor
+from scenarios.executors import ProcessPool, Serial, TaskFailed, WorkerDied, WorkerTraceback, chunks, cores, executor
+from scenarios.executors import pool as pools
 
 # Workers import what they run by its name, and test modules have none that they could import.
 TOYS = '''
@@ -177,7 +177,7 @@ class Handed(Sequence[float]):
 
 
 def test_what_is_on_its_way_is_bounded(pool: ProcessPool, toys: ModuleType) -> None:
-    tasks = Handed([executors._CHUNK_S / 8] * 100)
+    tasks = Handed([chunks.CHUNK_S / 8] * 100)
     ahead = [tasks.taken - done for done, _ in enumerate(pool.map(toys.nap, tasks), start=1)]
     assert tasks.taken == 100
     assert 2 <= max(ahead) <= 3 * 8  # two chunks, and what of a third was not counted yet
@@ -263,7 +263,7 @@ def test_a_module_that_workers_cannot_import(
 @pytest.mark.parametrize(
     ("function", "how"),
     [
-        ("end", r"ended with exit status 7 while it was at tasks\[2\] = 2$"),
+        ("end", r"ended with exit status 7 while it was at tasks\[2\] = 2, the last of 3 that did not survive it$"),
         ("killed", r"was killed by SIGKILL \(as the system does when memory runs out\) while it was at tasks\["),
         ("leave", "ended with exit status 1"),
     ],
@@ -277,13 +277,66 @@ def test_a_worker_that_dies_is_told(
     capfd.readouterr()
 
 
-def test_a_worker_that_died_between_maps_is_told(toys: ModuleType) -> None:
+def test_a_worker_that_died_between_maps_is_replaced(toys: ModuleType) -> None:
     with ProcessPool(1) as pool:
         (pid,) = (result for _, result in pool.map(toys.pid, [0]))
         os.kill(pid, signal.SIGTERM)
         pool._started[0].process.join()
-        with pytest.raises(WorkerDied, match=r"SIGTERM while it was at tasks\[0\]"):
-            list(pool.map(toys.square, [1, 2]))
+        assert list(pool.map(toys.square, [1, 2])) == [(0, 1), (1, 4)]
+
+
+def test_results_before_an_exception_are_not_lost(pool: ProcessPool, toys: ModuleType) -> None:
+    done: list[int] = []
+
+    def gather() -> None:
+        for index, _ in pool.map(toys.divide, [*range(4, 2000), 3]):
+            done.append(index)
+
+    with pytest.raises(ZeroDivisionError):
+        gather()
+    assert len(done) > 1500, "all before the last chunk of one worker, at least"
+
+
+# The account of work -----------------------------------------------------------------------------------------------
+
+
+def account(count: int, hands: int = 1) -> chunks.Work[int, int]:
+    return chunks.Work(abs, range(count), hands, lambda index, error: -index)
+
+
+def test_chunks_grow_to_what_takes_a_tenth_of_a_second() -> None:
+    work = account(1000)
+    sizes = []
+    while span := work.next():
+        sizes.append(len(span))
+        found, error = work.taken(span, chunks.Answer(list(span), len(span) * chunks.CHUNK_S / 50))
+        assert (found, error) == ([(i, i) for i in span], None)
+    assert sizes[:8] == [1, 2, 4, 8, 16, 32, 50, 50]
+    assert sum(sizes) == 1000
+
+
+def test_what_a_chunk_had_no_time_for_is_given_out_again() -> None:
+    work = account(10)
+    work.taken(work.next() or range(0), chunks.Answer([0], 1e-6))
+    assert (span := work.next()) == range(1, 3)
+    assert work.taken(span, chunks.Answer([1], 9.0)) == ([(1, 1)], None)
+    assert [work.next(), work.next()] == [range(2, 3), range(3, 4)]
+
+
+def test_long_tasks_are_handed_in_before_their_chunk_is_done(toys: ModuleType) -> None:
+    work = chunks.Work(toys.nap, [3 * chunks.CHUNK_S, 0.0, 0.0], 1, None)
+    answer = chunks.Answer.read(chunks.work_off(work.pack(range(3))))
+    assert (answer.results, answer.failure) == ([3 * chunks.CHUNK_S], None)
+
+
+def test_only_a_task_that_was_alone_is_held_to_account() -> None:
+    work = account(4)
+    work.taken(work.next() or range(0), chunks.Answer([0], 1e-6))
+    for _ in range(chunks.ATTEMPTS):
+        assert work.lost(work.next() or range(0), "died") == []
+    assert [work.next() for _ in range(3)] == [range(1, 2), range(2, 3), range(3, 4)]
+    assert work.lost(range(1, 2), "died") == [(1, -1)]
+    assert not work.waits
 
 
 # Ctrl-C ------------------------------------------------------------------------------------------------------------
@@ -297,7 +350,7 @@ def test_ctrl_c_while_workers_start_is_put_off() -> None:
     reached = []
 
     def start() -> None:
-        with executors._uninterrupted():
+        with pools._uninterrupted():
             os.kill(os.getpid(), signal.SIGINT)
             reached.append(True)
 

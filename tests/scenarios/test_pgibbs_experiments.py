@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+pytest.importorskip("pyarrow")
 from agentsim.runtime import registry
 from privacy.converse import least_cost, least_mean
 from scenarios.commands.reproduce import draw, write
@@ -22,9 +24,18 @@ def find(name: str, **options: Any) -> Experiment:
     return experiment
 
 
+class Nobody(Serial):
+    """Runs nothing."""
+
+    def map(self, function: Any, tasks: Sequence[Any], *, died: Any = None) -> Iterator[tuple[int, Any]]:
+        assert not tasks
+        return iter(())
+
+
 def outcome(experiment: Experiment, folder: Path) -> Outcome:
     """Run it here, and write everything that the command would write."""
-    found = reproduce(experiment, Serial())
+    found = reproduce(experiment, Serial(), folder=folder / experiment.name)
+    assert reproduce(experiment, Nobody(), folder=folder / experiment.name) == found, "every result was kept"
     write(folder / experiment.name, found.to_json())
     draw(folder / experiment.name, experiment, found)
     assert (folder / f"{experiment.name}.csv").read_text().count("\n") == len(found.rows) + 1

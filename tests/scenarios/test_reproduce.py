@@ -1,6 +1,7 @@
 """`agentsim reproduce`: JSON, tables and files of an experiment, and its manners when something is wrong."""
 
 import csv
+import importlib
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from agentsim.record.results import load_results
 from agentsim.runtime import registry
 from scenarios.cli import main
 from scenarios.executors import ProcessPool, Serial
@@ -38,6 +40,9 @@ class Toy(Experiment):
 
     @staticmethod
     def run_task(task):
+        if "TOY_RUNS" in os.environ:
+            with open(os.environ["TOY_RUNS"], "a") as file:
+                file.write(f"{task[1]} ")
         return task[0] + task[1] ** 2
 
     def rows(self, results):
@@ -73,6 +78,8 @@ class Slow(Toy):
 
     @staticmethod
     def run_task(task):
+        if task[1] < int(os.environ.get("TOY_QUICK", 0)):
+            return 0
         if "TOY_STARTED" in os.environ:
             open(os.environ["TOY_STARTED"], "w").close()
         time.sleep(task[0])
@@ -140,11 +147,11 @@ def toy(name: str = "toy", **options: int) -> Experiment:
 
 
 def test_rows_are_made_of_results_in_the_order_of_tasks() -> None:
-    seen: list[tuple[int, int]] = []
-    outcome = reproduce(toy(instances=4), Serial(), lambda done, total: seen.append((done, total)))
+    seen: list[tuple[int, int, int]] = []
+    outcome = reproduce(toy(instances=4), Serial(), lambda *told: seen.append(told))
     assert [row["ours"] for row in outcome.rows] == [0, 1, 4, 9, 14]
     assert outcome.notes == ["The total is 14."]
-    assert seen == [(0, 4), (1, 4), (2, 4), (3, 4), (4, 4)]
+    assert seen == [(0, 4, 0), (1, 4, 0), (2, 4, 0), (3, 4, 0), (4, 4, 0)]
 
 
 def test_an_outcome_has_these_keys_and_no_infinite_numbers() -> None:
@@ -200,7 +207,7 @@ def test_files_hold_what_is_printed(tmp_path: Path) -> None:
         rows = list(csv.DictReader(file))
     assert rows[1] == {"kind": "instance [1]", "ours": "1", "paper_mean": "inf", "more": "[1, null]"}
     assert rows[-1] == {"kind": "total", "ours": "5", "paper_mean": "", "more": ""}
-    assert sorted(path.name for path in folder.iterdir()) == ["toy.csv", "toy.json", "toy.txt"]
+    assert sorted(path.name for path in folder.iterdir()) == ["toy", "toy.csv", "toy.json", "toy.txt"]
     assert (folder / "toy.txt").read_text() == "The total is 5.\n"
     assert run("toy", "--workers", 0, "-o", folder).exit_code == 0, "written anew"
 
@@ -245,7 +252,8 @@ def test_a_task_that_fails_is_exit_1_with_its_traceback(workers: int) -> None:
 def test_a_worker_that_dies_is_exit_1_in_a_line() -> None:
     result = run("toy-dies", "--workers", 1, "--json")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "agentsim: a worker process ended with exit status 9 while it was at tasks[0] = (0, 0)\n"
+    where = "tasks[0] = (0, 0), the last of 3 that did not survive it"
+    assert result.stderr == f"agentsim: a worker process ended with exit status 9 while it was at {where}\n"
 
 
 def test_list_shows_the_first_line_of_the_module() -> None:
@@ -262,6 +270,82 @@ def test_an_experiments_module_is_a_script(site: Path) -> None:
     )
     assert done.stderr == ""
     assert json.loads(done.stdout)["notes"] == ["The total is 1."]
+
+
+# What is kept ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pyarrow")
+    runs = tmp_path / "runs"
+    monkeypatch.setenv("TOY_RUNS", str(runs))
+    first = run("toy", "--json", "--workers", 0, "-o", tmp_path)
+    assert (first.exit_code, first.stderr, runs.read_text()) == (0, "", "0 1 2 ")
+    again = run("toy", "--json", "--workers", 0, "-o", tmp_path)
+    assert again.stderr == "agentsim: 3 of 3 cells are there already\n"
+    assert again.stdout == first.stdout
+    more = run("toy", "--json", "--workers", 0, "-o", tmp_path, "--instances", 5)
+    assert more.stderr == "agentsim: 3 of 5 cells are there already\n"
+    assert [row["ours"] for row in json.loads(more.stdout)["rows"]] == [0, 1, 4, 9, 16, 30]
+    run("toy", "--json", "--workers", 0, "-o", tmp_path, "--seed", 1)
+    assert runs.read_text() == "0 1 2 3 4 0 1 2 "
+    assert len(load_results(tmp_path / "toy").cell) == 8
+    monkeypatch.delenv("TOY_RUNS")
+    assert run("toy", "--json", "--workers", 0).stdout == first.stdout, "without -o nothing is looked up"
+
+
+def test_what_is_finished_before_a_failure_is_kept(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    for said in ("", "agentsim: 2 of 3 cells are there already\n"):
+        result = run("toy-fails", "--workers", 0, "-o", tmp_path)
+        assert result.exit_code == 1
+        assert result.stderr.startswith(f"{said}Traceback" if said else "Traceback")
+    assert len(load_results(tmp_path / "toy-fails").cell) == 2
+
+
+def test_a_folder_of_something_else_is_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    assert run("toy", "--workers", 0, "-o", tmp_path).exit_code == 0
+    (tmp_path / "toy").rename(tmp_path / "toy-slow")
+    assert "holds results of experiment 'toy'" in one_line(run("toy-slow", "--workers", 0, "-o", tmp_path))
+
+
+def test_without_the_extra_nothing_is_kept_and_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("scenarios.commands.reproduce"), "find_spec", lambda name: None)
+    assert "pip install 'agentsim[sweep]'" in one_line(run("toy", "--workers", 0, "-o", tmp_path))
+    assert run("toy", "--workers", 0).exit_code == 0, "nor is it needed without -o"
+
+
+def test_a_scheduler_that_is_not_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("distributed")
+    from scenarios.executors import cluster
+
+    monkeypatch.setattr(cluster, "_CONNECT_S", 0.2)
+    assert "nobody answers there" in one_line(run("toy", "--scheduler", "127.0.0.1:1"))
+    assert "--workers" in one_line(run("toy", "--scheduler", "127.0.0.1:1", "--workers", 2))
+
+
+def test_ctrl_c_on_a_local_cluster_loses_nothing(site: Path, tmp_path: Path) -> None:
+    pytest.importorskip("distributed")
+    pytest.importorskip("pyarrow")
+    started = tmp_path / "started"
+    args = ("toy-slow", "--seed", 600, "-o", tmp_path, "--json")
+    running = subprocess.Popen(
+        command(*args, "--scheduler", "local", "--workers", 1),
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "start_new_session": True},
+        env={**environment(site), "TOY_STARTED": str(started), "TOY_QUICK": "2"},
+    )
+    deadline = time.monotonic() + 60
+    while not started.exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGINT)
+    out, err = running.communicate(timeout=30)
+    dashboard, words = err.splitlines()
+    assert (running.returncode, out) == (130, "")
+    assert dashboard.startswith("agentsim: dashboard of the cluster: http://127.0.0.1:")
+    kept = tmp_path / "toy-slow"
+    assert words == f"agentsim: interrupted: 2 of 3 cells are kept in {kept}; the same command goes on"
+    assert sorted(json.loads(task)[1] for task in load_results(kept).cell["task"]) == [0, 1]
 
 
 # Terminals ---------------------------------------------------------------------------------------------------------

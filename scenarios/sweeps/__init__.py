@@ -1,0 +1,1 @@
+"""Sweeps: many cells over an executor, finished once, kept and resumed."""
