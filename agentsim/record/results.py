@@ -182,7 +182,7 @@ class Results:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        tables = [arrow_table(name, [])]
+        tables = [arrow_table(name)]
         for number, superseded in self._parts.items():
             try:
                 table = read_table(self.folder, name, number)

@@ -20,6 +20,7 @@ import stat
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,12 +139,13 @@ def write_part(folder: Path, number: int, cells: Sequence[tuple[str, Cell]], ver
     about: dict[str, Any] = {}
     places: list[tuple[Path, Path]] = []
     for table in OTHERS:
-        rows = [(key, *row) for key, cell in cells for row in cell.rows.get(table, ())]
-        data = _parquet(arrow_table(table, rows), {})
+        rows = [row for _, cell in cells for row in cell.rows.get(table, ())]
+        keys = [key for key, cell in cells for _ in cell.rows.get(table, ())]
+        data = _parquet(arrow_table(table, [keys, *zip(*rows, strict=True)]), {})
         about[table] = {"rows": len(rows), "sha256": hashlib.sha256(data).hexdigest()}
         places.append(_write(part_path(folder, table, number), data))
     rows = [(key, c.task, c.status, c.error, c.result, c.seconds, version) for key, c in cells]
-    made = arrow_table("cell", rows)
+    made = arrow_table("cell", list(zip(*rows, strict=True)))
     about["cell"] = {"rows": len(rows), "sha256": _digest(made.to_pylist())}
     places.append(_write(part_path(folder, "cell", number), _parquet(made, about)))
     for new, place in places:  # the cells come last, when all others are there to stay
@@ -186,12 +188,10 @@ def read_table(folder: Path, table: str, number: int) -> pa.Table:
     return _read(part_path(folder, table, number), table)[0]
 
 
-def arrow_table(table: str, rows: Sequence[Row]) -> pa.Table:
-    """Return rows of a table, all columns given, as Arrow; NaN becomes null."""
-    arrow = _arrow()
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(COLUMNS[table])
-    return arrow.table([_array(column, field) for column, field in zip(columns, schema(table), strict=True)],
-                       schema=schema(table))  # fmt: skip
+def arrow_table(table: str, columns: Sequence[Sequence[Any]] = ()) -> pa.Table:
+    """Return columns of a table as Arrow, NaN as null; fewer columns than it has if it has no rows."""
+    given = zip_longest(columns, schema(table), fillvalue=())
+    return _arrow().table([_array(column, field) for column, field in given], schema=schema(table))
 
 
 def sync_folder(folder: Path) -> None:
