@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from scenarios.experiments.base import Experiment, main_of
+from scenarios.experiments.vps_tables import OURS, PAPER
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from rich.console import Console
 
 TAU = 0.5
@@ -63,6 +66,57 @@ class VpsExamples(Experiment):
 
         cells = [(row["example"], row["what"], _places(row["paper"]), _places(row["ours"])) for row in rows]
         out.print(table(self.columns, cells, left=2))
+
+    def figure(self, rows: list[dict[str, Any]]) -> Figure | None:
+        """Return the paper's numbers with ours, and how the loss of Example 4 comes about."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 8), layout="constrained")
+        above, below = figure.subfigures(2, 1, squeeze=False, height_ratios=(3, 2))[:, 0]
+        _draw_numbers(above.subplots(), [row for row in rows if isinstance(row["paper"], float)])
+        _draw_ambiguity(below.subplots(), {row["what"]: row["ours"] for row in rows if row["example"] == "Example 4"})
+        return figure
+
+
+def _draw_numbers(axes: Axes, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Draw a line for each number of the paper, ours a ring around it."""
+    at = range(len(rows))
+    axes.plot([row["ours"] for row in rows], at, "o", color=OURS, markersize=10, fillstyle="none", label="ours")
+    axes.plot([row["paper"] for row in rows], at, "x", color=PAPER, markersize=6, label="paper")
+    for place, row in zip(at, rows, strict=True):
+        axes.annotate(f"{row['paper']:.4g}", (row["paper"], place), (10, 0), textcoords="offset points", va="center")
+    axes.set_yticks(at, [f"{row['example']}: {row['what'].split(' of [')[0]}" for row in rows], fontsize=9)
+    axes.set_xlim(0, 1)
+    axes.grid(axis="y", color="0.9")
+    axes.invert_yaxis()
+    axes.set_title("every number that the paper gives")
+    axes.legend(loc="lower right")
+
+
+def _draw_ambiguity(axes: Axes, found: Mapping[str, float]) -> None:
+    """Draw the situations of Example 4 as wide as they are probable and as high as their loss."""
+    left = 0.0
+    for situation in SITUATIONS:
+        wide, high = found[f"{situation}: probability"], found[f"{situation}: loss in bits"]
+        axes.bar(left, high, wide, align="edge", color="#9ECAE1", edgecolor="white")
+        axes.text(
+            left + wide / 2,
+            high / 2,
+            situation.replace(" ", "\n").replace("=\n", "= "),
+            ha="center",
+            va="center",
+            fontsize=9,
+        )
+        left += wide
+    mean, logical = found["expected loss in bits, closed form"], found["what follows logically, in bits"]
+    axes.axhline(mean, color="black", linestyle="--", label=f"expected loss by the ambiguity rule: {mean:.3f}")
+    axes.axhline(logical, color="black", linestyle=":", label=f"what follows logically: {logical:.3f}")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 4.2)
+    axes.set_title(f"Example 4: some values of an agent cost at most {', '.join(map(str, BOUNDS))}; which ones?")
+    axes.set_xlabel("probability of the situation")
+    axes.set_ylabel("loss, bits")
+    axes.legend(loc="upper right", ncols=2, fontsize=9)
 
 
 def _places(value: object) -> object:

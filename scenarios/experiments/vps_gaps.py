@@ -21,8 +21,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from scenarios.experiments.base import Experiment, main_of
+from scenarios.experiments.vps_tables import OURS, PAPER
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.console import Console
 
 RULES: Final = {
@@ -32,6 +34,9 @@ RULES: Final = {
     "tight, topology": "tight,topology=true",
 }
 ADVERSARIES: Final = (*RULES, "consistent", "transcript")
+COLOURS: Final = dict(zip(ADVERSARIES, (PAPER, "#BFD9EA", "#6BAED6", OURS, "#9A9A9A", "#333333"), strict=True))
+"""The paper's rule stands out; rules are blue, the exact adversaries grey, and who knows more is darker."""
+
 SOLVERS: Final = ("synchbb", "adopt", "bnb-adopt", "dpop")
 PROBLEMS: Final[dict[str, tuple[str, dict[str, Any]]]] = {
     "event, 2 slots": ("dimes", {"people": 3, "d": 2, "u": 2, "shape": "S"}),
@@ -135,6 +140,43 @@ class VpsGaps(Experiment):
         for row in rows:
             lines.setdefault((row["problem"], row["solver"]), []).append(f"{row['bits']:.2f}±{row['se']:.2f}")
         out.print(table(("problem", "solver", *ADVERSARIES), [(*key, *line) for key, line in lines.items()], left=2))
+
+    def figure(self, rows: list[dict[str, Any]]) -> Figure | None:
+        """Return the bits of each adversary by solver, a panel for each kind of problem; dotted: all there is to know.
+
+        A line across a solver's bars stands at what the transcript tells: what ends below misses something, what ends
+        above claims more than anybody can know.
+        """
+        from matplotlib.figure import Figure
+
+        kinds = list(dict.fromkeys(row["problem"] for row in rows))
+        figure = Figure(figsize=(9, 2.5 * len(kinds) + 0.6), layout="constrained")
+        panels = figure.subplots(len(kinds), 1, squeeze=False)[:, 0]
+        width = 0.8 / len(ADVERSARIES)
+        for axes, kind in zip(panels, kinds, strict=True):
+            own = [row for row in rows if row["problem"] == kind]
+            solvers = list(dict.fromkeys(row["solver"] for row in own))
+            for k, name in enumerate(ADVERSARIES):
+                bars = [row for row in own if row["adversary"] == name]
+                axes.bar(
+                    [solvers.index(row["solver"]) + (k + 0.5) * width - 0.4 for row in bars],
+                    [row["bits"] for row in bars], width * 0.9, yerr=[row["se"] for row in bars],
+                    color=COLOURS[name], label=name, error_kw={"elinewidth": 0.9, "capsize": 2},
+                )  # fmt: skip
+            full = [row for row in own if row["adversary"] == ADVERSARIES[-1]]
+            for row in full:
+                place = solvers.index(row["solver"])
+                axes.hlines(row["bits"], place - 0.4, place + 0.4, color="black", linewidth=0.9, linestyle="--")
+            most = [row["bits"] / row["share"] for row in full if row["share"]]
+            if most:
+                axes.axhline(most[0], color="0.4", linewidth=1.2, linestyle=":", label="all there is")
+            axes.set_ylim(bottom=0)
+            axes.set_xticks(range(len(solvers)), solvers)
+            axes.set_title(kind)
+            axes.set_ylabel("bits of an observer")
+        marks = panels[0].get_legend_handles_labels()
+        figure.legend(*marks, loc="outside upper center", ncols=len(ADVERSARIES) + 1, fontsize=9, columnspacing=1.2)
+        return figure
 
 
 if __name__ == "__main__":

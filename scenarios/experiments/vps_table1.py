@@ -40,6 +40,7 @@ class VpsTable1(VpsTable):
     generator = "random-dcop"
     tau = 0.01
     axis = "b"
+    linear_below = 1e-4
     paper: ClassVar[Mapping[tuple[str, str | int], tuple[float, float, float]]] = {
         ("adopt", 2): (0.047889, 0.084570, 0.059380),
         ("adopt", 3): (0.038064, 0.072015, 0.055382),

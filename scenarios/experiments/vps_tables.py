@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from scenarios.experiments.base import Experiment
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from rich.console import Console
 
 AGGREGATORS: Final = ("average", "max", "risk")
@@ -21,6 +23,17 @@ INSTANCES: Final = 200
 PER_TASK: Final = 5
 
 LABELS: Final = {"dpop": "DPOP", "bnb-adopt": "BnB-ADOPT", "adopt": "ADOPT", "synchbb": "SynchBB"}
+
+OURS: Final = "#0072B2"
+PAPER: Final = "#D55E00"
+"""Colours of our numbers and the paper's, which the colour-blind tell apart too."""
+
+FURTHER: Final = ("#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS: Final = "osD^v<>P"
+"""Colours of what else there is, used again with other markers; the first marker is ours."""
+
+FAR: Final = 2.0
+"""Standard errors from which on a number of the paper counts as far off."""
 
 
 class Cell(NamedTuple):
@@ -83,12 +96,14 @@ class VpsTable(Experiment):
         generator: name of the problem generator.
         tau: the threshold of the risk-based aggregator.
         axis: name of the column that tells kinds of problems apart.
+        linear_below: the figure's scale is logarithmic above this loss; None where it is linear throughout.
         paper: (average, max, risk) by (solver, kind).
     """
 
     generator: ClassVar[str]
     tau: ClassVar[float]
     axis: ClassVar[str]
+    linear_below: ClassVar[float | None] = None
     paper: ClassVar[Mapping[tuple[str, str | int], tuple[float, float, float]]]
 
     @abstractmethod
@@ -129,7 +144,7 @@ class VpsTable(Experiment):
         """Show the three aggregators of a cell beside each other."""
         from scenarios.screen import table
 
-        more = [key for key, _ in self.cells()[0].more if len({row[key] for row in rows}) > 1]
+        more = self._more(rows)
         lines: dict[tuple[str, ...], list[str]] = {}
         for row in rows:
             z = "" if row["z"] is None else f"{row['z']:+.1f}"
@@ -138,6 +153,84 @@ class VpsTable(Experiment):
             lines.setdefault((*key, *(row[name] for name in more)), []).append(shown)
         heads = [f"{name}: paper, ours±se, z" for name in AGGREGATORS]
         out.print(table(["solver", self.axis, "rule", *more, *heads], [(*k, *v) for k, v in lines.items()], left=3))
+
+    def _more(self, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        """Return the further columns in which rows differ."""
+        return [key for key, _ in self.cells()[0].more if len({row[key] for row in rows}) > 1]
+
+    def figure(self, rows: list[dict[str, Any]]) -> Figure | None:
+        """Return the paper's numbers beside ours, a panel for each aggregator, kinds of problems grouped by solver."""
+        from matplotlib.figure import Figure
+
+        keys = list(dict.fromkeys((row["solver"], row[self.axis]) for row in rows))
+        solvers = list(dict.fromkeys(solver for solver, _ in keys))
+        places = {key: i + 0.6 * solvers.index(key[0]) for i, key in enumerate(keys)}
+        figure = Figure(figsize=(9, 8), layout="constrained")
+        panels = figure.subplots(len(AGGREGATORS), 1, sharex=True)
+        for axes, aggregator in zip(panels, AGGREGATORS, strict=True):
+            self._panel(axes, [row for row in rows if row["aggregator"] == aggregator], places)
+            axes.set_ylabel(
+                {"average": "average loss", "max": "maximum loss", "risk": f"risk-based, tau {self.tau:g}"}[aggregator]
+            )
+        panels[-1].set_xticks(list(places.values()), [str(kind) for _, kind in places])
+        panels[-1].set_xlabel(self.axis)
+        for solver in solvers:
+            own = [place for key, place in places.items() if key[0] == solver]
+            middle = math.fsum(own) / len(own)
+            panels[0].text(middle, 1.03, LABELS[solver], transform=panels[0].get_xaxis_transform(), ha="center")
+            for axes in panels:
+                axes.axvline(max(own) + 0.8, color="0.8", linewidth=0.8)
+        panels[-1].set_xlim(-0.8, max(places.values()) + 0.8)
+        shown = {text: mark for axes in panels for mark, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+        figure.legend(
+            shown.values(),
+            shown.keys(),
+            loc="outside upper center",
+            ncols=len(shown) if len(shown) <= 4 else 3,
+            fontsize=9,
+            columnspacing=1.0,
+        )
+        return figure
+
+    def _panel(self, axes: Axes, rows: Sequence[Mapping[str, Any]], places: Mapping[tuple[Any, ...], float]) -> None:
+        """Draw one aggregator: in each cell the paper's number, then ours by rule, the one that is compared first."""
+        cells: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+        for row in rows:
+            cells.setdefault((row["solver"], row[self.axis]), []).append(row)
+        step = 0.8 / (1 + max(map(len, cells.values())))
+        starts = {key: places[key] - step * len(cell) / 2 for key, cell in cells.items()}
+        firsts = {key: cell[0] for key, cell in cells.items()}
+        if any(row["se"] is not None for row in rows):
+            band = {key: FAR * math.hypot(row["se"], row["se10"]) for key, row in firsts.items()}
+            axes.bar(
+                [places[key] for key in band], [2 * half for half in band.values()], width=0.95, color="0.9", zorder=0,
+                bottom=[firsts[key]["ours"] - half for key, half in band.items()],
+                label=f"where |z| \u2264 {FAR:g} for a mean of {PAPER_INSTANCES} instances",
+            )  # fmt: skip
+        axes.plot(
+            list(starts.values()), [firsts[key]["paper"] for key in starts], "x", color=PAPER, label="paper",
+            markersize=7, markeredgewidth=1.8, zorder=3, clip_on=False,
+        )  # fmt: skip
+        lines: dict[str, list[tuple[float, float, float]]] = {}
+        for key, cell in cells.items():
+            for k, row in enumerate(cell):
+                point = (starts[key] + step * (k + 1), row["ours"], row["se"] or 0.0)
+                lines.setdefault(self._label(row, rows) if k else "ours \u00b1 standard error", []).append(point)
+        for k, (label, points) in enumerate(lines.items()):
+            x, y, error = zip(*points, strict=True)
+            axes.errorbar(
+                x, y, error, fmt=MARKERS[k % len(MARKERS)], markersize=5, capsize=3, label=label,
+                color=FURTHER[(k - 1) % len(FURTHER)] if k else OURS, markerfacecolor=None if k == 0 else "none",
+                clip_on=False,
+            )  # fmt: skip
+        if self.linear_below is not None:
+            axes.set_yscale("symlog", linthresh=self.linear_below)
+        axes.set_ylim(bottom=0)
+
+    def _label(self, row: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+        """Return by what a row differs from the one that is compared with the paper."""
+        more = [f"{name} {row[name]}" for name in self._more(rows)]
+        return ", ".join(["ours, " + row["rule"].removeprefix("paper,"), *more])
 
 
 def _short(share: float | None) -> str:
@@ -168,7 +261,7 @@ def compare(values: Sequence[float], printed: float) -> dict[str, float | int | 
     }
 
 
-def outliers(rows: Sequence[Mapping[str, Any]], axis: str, limit: float = 2.0) -> str:
+def outliers(rows: Sequence[Mapping[str, Any]], axis: str, limit: float = FAR) -> str:
     """Return a sentence on which cells of the paper lie further off than `limit` standard errors."""
     if rows[0]["n"] == 1:
         return "one instance says nothing of how far the paper's cells are off"
