@@ -101,11 +101,12 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
             return False
         raise UserError(f"{where}={value!r} must be true or false")
     if hint in (int, float):
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and (hint is float or value == int(value)):
-            return hint(value)
         try:
+            plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if plain and (hint is float or value == int(value)):
+                return hint(value)
             number = float(value) if hint is float else int(str(value))
-        except (ValueError, OverflowError):
+        except (TypeError, ValueError, OverflowError):  # a log's header may hold anything
             raise UserError(f"{where}={value!r} is not a {'number' if hint is float else 'whole number'}") from None
         if number != number:
             raise UserError(f"{where}={value!r} is not a number")

@@ -5,6 +5,7 @@ Payloads come from logs, and logs from anywhere: whatever is in one, few entries
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from typing import Any, Final
@@ -25,6 +26,10 @@ _MOST_TEXT: Final = 500
 _EXACT: Final = 2**53
 _MOST_KEPT: Final = 50_000
 _MOST_KEPT_BYTES: Final = 4096
+_SMALL: Final = 500
+MOST_CHARACTERS: Final = 100_000_000
+"""Of all payloads on one page; what comes later is left out. A compressed log may hold any number of large ones."""
+_LEFT_OUT: Final = {"…": "left out: the payloads before this one fill the page"}
 
 Detail = list[Any]
 """[payload by field, [sentence, ...]]."""
@@ -45,7 +50,8 @@ class Details:
         for node, agent in self._owner.items():
             self._nodes.setdefault(agent, []).append(node)
         self._readers: dict[str, Reader | None] = {}
-        self._payloads: dict[tuple[str, bytes], dict[str, Any]] = {}
+        self._payloads: dict[tuple[str, bytes], tuple[dict[str, Any], int]] = {}
+        self._room = MOST_CHARACTERS
         self._said: dict[tuple[str, str, str, bytes], list[str]] = {}
 
     def of(self, delivery: Delivery) -> Detail:
@@ -92,15 +98,21 @@ class Details:
         return self._words.all(statements)
 
     def _payload(self, delivery: Delivery) -> dict[str, Any]:
+        if self._room <= 0:
+            return _LEFT_OUT
         key = (delivery.type, delivery.payload)
         found = self._payloads.get(key)
         if found is None:
-            found = payload_of(delivery)
+            shown = payload_of(delivery)
+            # What is small needs no counting: there are but so many deliveries.
+            size = len(json.dumps(shown)) if len(delivery.payload) > _SMALL else 0
+            found = shown, size
             if len(self._payloads) >= _MOST_KEPT:
                 self._payloads.clear()
             if len(delivery.payload) <= _MOST_KEPT_BYTES:
                 self._payloads[key] = found
-        return found
+        self._room -= found[1]
+        return found[0]
 
 
 def payload_of(delivery: Delivery) -> dict[str, Any]:
@@ -149,7 +161,7 @@ class Plain:
             if len(value) > most:
                 shown["…"] = f"{len(value) - most} more"
             return shown
-        if isinstance(value, tuple):
+        if isinstance(value, (tuple, list)):
             entries = [self.of(v, depth + 1) for v in value[:most]]
             return entries if len(value) <= most else [*entries, f"… {len(value) - most} more"]
         return short(value, _MOST_TEXT)

@@ -22,10 +22,10 @@ from agentsim.record.reader import Log
 from agentsim.record.replay import setup_of
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.messages import Codec
-from agentsim.runtime.result import jsonable
 from agentsim.runtime.setup import decode_places
 from agentsim.runtime.view import Setup
 from privacy.vps.prior import Scale
+from scenarios.reports.details import Plain
 from scenarios.reports.layout import graph_layout, tree_layout
 from scenarios.reports.words import number, short
 
@@ -137,7 +137,7 @@ def make_head(ran: Ran, scales: Mapping[str, Scale], *, live: bool = False) -> d
         "name": problem.name,
         "solver": ran.name,
         "params": _params(header.get("params")),
-        "seed": header.get("seed"),
+        "seed": Plain().of(header.get("seed")),
         "network": str(header.get("network")),
         "objective": problem.objective,
         "live": live,
@@ -176,8 +176,8 @@ def header_of(setup: Setup, seed: int, network: str) -> dict[str, Any]:
 
 
 def _params(given: object) -> dict[str, Any]:
-    shown: dict[str, Any] = jsonable(given) if isinstance(given, Mapping) else {}
-    return {short(k): short(v, 200) if isinstance(v, str) else v for k, v in shown.items()}
+    shown = Plain().of(given) if isinstance(given, Mapping) else {}
+    return {name: short(value, 200) if isinstance(value, str) else value for name, value in shown.items()}
 
 
 def _domain(setup: Setup, node: str) -> list[str]:

@@ -81,8 +81,9 @@ class Leakage:
         self.beliefs: Events = []
         if not self.analysed:
             return
-        self.subjects = vps.subjects
-        self._lost: dict[str, float | None] = {a: 0.0 if a in vps.subjects else None for a in vps.agents}
+        self._lost: dict[str, float | None] = vps.losses()
+        self.subjects = tuple(agent for agent in vps.subjects if self._lost[agent] is not None)
+        """Those of whom somebody could learn something."""
         self._last_aggregates: list[float | None] = []
         self._instant: tuple[float, int] | None = None
         self._moved = True
@@ -91,7 +92,7 @@ class Leakage:
         """By observer and variable, the lowest and highest levels as last told, by value; SOME comes last."""
         self._viewers = self._whose_beliefs()
         self._telling = False
-        self._thin_losses = Thinned(min(_POINTS, _POINTS_PER_AGENT * max(1, len(vps.subjects))))
+        self._thin_losses = Thinned(min(_POINTS, _POINTS_PER_AGENT * max(1, len(self.subjects))))
         self._thin_aggregates = Thinned(_POINTS_PER_AGENT)
 
     def _whose_beliefs(self) -> dict[str, list[int]]:
@@ -115,7 +116,7 @@ class Leakage:
             "unit": "bits" if vps.metric == "entropy" else vps.metric,
             "view": vps.context.view.spec,
             "aggregators": list(vps.aggregators),
-            "subjects": [self._agents[a] for a in vps.subjects],
+            "subjects": [self._agents[a] for a in self.subjects],
         }
 
     def notes(self) -> list[str]:

@@ -37,6 +37,10 @@ MOST: Final = 100_000
 """Deliveries in a window, unless told otherwise."""
 DEFAULT_OBSERVER: Final = "vps:rule=tight"
 _MOST_EVENTS: Final = {"values": 500_000, "fates": 500_000, "marks": 5000}
+_LATEST: Final = 1e15
+"""Virtual times beyond this are nonsense, with which no picture can be drawn."""
+_MOST_TYPES: Final = 200
+"""Message types of one page; a log of a solver that is not known here may have as many as it has deliveries."""
 _COLUMNS: Final = ("sent", "at", "step", "src", "dst", "type", "n", "copy", "bytes", "stamp")
 _EVENTS: Final = ("values", "losses", "aggregates", "beliefs", "fates", "marks")
 _RESULT: Final = ("status", "cost", "bound", "virtual_time", "messages", "bytes", "nccc", "limit")
@@ -86,13 +90,19 @@ def trace_of(
     tracer = Tracer(context, ran)
     tracer.start()
     broken: str | None = None
+    now = -_LATEST
     try:
         for record in opened.records():
+            if tracer.over:
+                raise LogDamaged(opened.name, 0, "it goes on after the result")
             if type(record[0]) is not int:
                 tracer.record(record)
                 continue
             if record[0] != tracer.seen + 1:
                 raise LogDamaged(opened.name, 0, f"delivery {tracer.seen + 1} is missing")
+            if not now <= record[2] <= _LATEST or not -_LATEST <= record[1] <= record[2]:
+                raise LogDamaged(opened.name, 0, f"delivery {tracer.seen + 1} is out of time")
+            now = record[2]
             tracer.observe(opened.delivery(record))
             if progress is not None and tracer.seen % 1000 == 0:
                 progress(tracer.seen)
@@ -187,7 +197,7 @@ class Tracer(Observer):
             self._leakage = Leakage(self._vps, self._agents, self._nodes)
             if not self._leakage.subjects:
                 self._leakage = None
-                self._leak_note = "no agent has private costs of which anything can be learnt"
+                self._leak_note = "no agent has private costs of which another could learn anything"
         self.head["leak"] = None if self._leakage is None else self._leakage.head()
         self.head["leak_note"] = self._leak_note
         self.head["window"] = {"from": self._first, "to": self._last, "total": None}
@@ -262,6 +272,8 @@ class Tracer(Observer):
         return [payload_of(delivery), []] if inside else []
 
     def _type(self, name: str, payload: Mapping[str, Any]) -> int:
+        if name not in self._types and len(self._types) >= _MOST_TYPES:
+            name = "…"
         number = self._types.get(name)
         if number is None:
             number = self._types[name] = len(self._types)
@@ -324,7 +336,9 @@ class Tracer(Observer):
         self._add("marks", [self.seen if seq is None else seq, time, text])
 
     def _add(self, events: str, event: list[Any]) -> None:
-        """Add what happened, unless there is so much of it that no page could hold it."""
+        """Add what happened, unless its time is nonsense or there is so much of it that no page could hold it."""
+        if abs(event[1]) > _LATEST:
+            return
         if self._counts[events] >= _MOST_EVENTS[events]:
             self.note(f"of {events} the first {_MOST_EVENTS[events]:,} are shown")
             return
@@ -386,7 +400,7 @@ class Tracer(Observer):
             self.head["window"] = {"from": first, "to": last, "total": self.seen}
             if (first, last) != (1, self.seen):
                 self.note(
-                    f"deliveries {first:,} to {last:,} of {self.seen:,} are shown; losses cover the whole run. For "
+                    f"deliveries {first:,} to {last:,} of {self.seen:,} are shown, with what was lost before. For "
                     "others make another page: agentsim report LOG -o FILE --from SEQ --most N"
                 )
             self.over = True

@@ -443,6 +443,28 @@ def test_almost_nothing_to_show(viewer: Page, trace_page: Callable[..., Path], d
     assert not viewer.browser.find_element("id", "show-tree").is_enabled()
 
 
+def test_a_part_of_a_log_says_so_and_shows_nothing_of_what_comes_later(
+    viewer: Page, tmp_path: Path, real: tuple[Path, agentsim.Result]
+) -> None:
+    log, page = real[0].with_name("run.amlog"), tmp_path / "part.html"
+    page.write_text(replay_page(trace_of(log, first=4, most=3)), encoding="utf-8")
+    viewer.open(page)
+    assert viewer.text("#clock-delivery") == "before 4 of 6"
+    assert viewer.run("return Viewer.app.trace.partial()") is True
+    viewer.run("Viewer.app.trace.add({ losses: [[6, 0, 0.25], [7, 0, 0.75]], aggregates: [[7, [0.5, 0.75]]] }, null)")
+    assert viewer.run("return Viewer.app.trace.losses[0].values.at(-1)") == 0.25
+    assert viewer.run("return Viewer.app.trace.maxLoss") < 0.75
+
+
+def test_what_a_network_would_do_after_the_run_does_not_stretch_the_picture(viewer: Page, small: Path) -> None:
+    viewer.open(small)
+    end = viewer.run("return Viewer.app.trace.lastTime")
+    fates = [[600, 9 * end, "retransmitted", 0, 1, 0, 1, ""], [600, end + 1, "dropped", 0, 1, 0, 2, "loss"]]
+    viewer.run("Viewer.app.trace.add({ fates: arguments[0] }, null); Viewer.app.grown()", fates)
+    assert viewer.run("return Viewer.app.axis.extent()")[1] == end + 1
+    assert viewer.run("return Viewer.number(-1e300)") == "−1.000e+300"
+
+
 # A run that goes on --------------------------------------------------------------------------------------------
 
 
@@ -458,6 +480,8 @@ def test_a_live_page_grows_and_follows_the_end(viewer: Page, serving: Callable[[
         server.given = 2
         viewer.until("return Viewer.app.trace.count === 8192")
         assert viewer.cursor == 4095
+        viewer.run("Viewer.app.trace.head.window.to = 8192")
+        viewer.until("return document.getElementById('live-state').textContent.includes('the first 8,192')")
         viewer.click("#follow")
         assert viewer.cursor == 8192
         viewer.run("Viewer.app.chooseDelivery(8000)")

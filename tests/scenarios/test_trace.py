@@ -1,6 +1,7 @@
 """The trace behind the replay page: what it says of a run is what the run's observers and its log say."""
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,13 @@ from agentsim import Agent, Constraint, Domain, Problem, UserError, Variable, re
 from agentsim.record.log import BLOCK_SIZE
 from agentsim.record.reader import Log
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import message
+from agentsim.runtime.messages import message, pack
 from agentsim.runtime.result import Result
 from privacy.vps import Vps
 from scenarios.demo import shipped_problem
 from scenarios.generators.dimes import Dimes, DimesParams
 from scenarios.reports.leakage import SOME, Thinned
+from scenarios.reports.page import packed
 from scenarios.reports.trace import INCREMENT, Trace, Tracer, trace_of
 from solvers.adopt import Adopt
 from solvers.dpop import Dpop
@@ -367,6 +369,93 @@ def test_logs_that_tell_of_strangers_or_leave_deliveries_out(adopted: Result) ->
         trace = trace_of(log)
         assert any(cause in note for note in trace.head["notes"])
         assert trace.head["window"]["total"] == 9
+
+
+def rewritten(result: Result, change: Callable[[Any], Any] = lambda record: record, **header: Any) -> Log:
+    """A log as somebody may have written it by hand: entries of its header, and records, are others."""
+    log = Log(result.log._source)
+    assert log.header is not None
+    log._header = {**log.header, **header}
+    records = [change(record) for record in log.records()]
+    log.records = lambda: iter(records)  # type: ignore[method-assign]
+    return log
+
+
+def nested(depth: int) -> list[Any]:
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.fixture(scope="module")
+def simple() -> Result:
+    return simulate(plain_problem(**PRIVATE), "adopt", network="unit+loss:.2+reliable")
+
+
+@pytest.mark.parametrize("value", [nested(900), [1, 2], {"a": 1}, float("nan"), float("inf"), 2**64 - 1, b"\xff", None])
+@pytest.mark.parametrize("key", ["seed", "network", "package", "params", "error_bound", "root", "replaced", "solver"])
+def test_whatever_a_header_holds_there_is_a_page(simple: Result, key: str, value: Any) -> None:
+    inside = key in ("error_bound", "root")
+    trace = trace_of(rewritten(simple, **{"params": {key: value}} if inside else {key: value}))
+    assert "window" in json.loads(packed(trace.head))
+    assert len(details(trace)) > 5
+
+
+def test_a_seed_is_shown_to_the_last_digit(simple: Result) -> None:
+    assert trace_of(rewritten(simple, seed=2**63 - 1)).head["seed"] == str(2**63 - 1)
+    assert trace_of(simple.log).head["seed"] == 0
+
+
+def test_deliveries_out_of_time_end_a_trace(simple: Result) -> None:
+    def at(sent: float, arrived: float) -> Callable[[Any], Any]:
+        return lambda r: (r[0], sent, arrived, *r[3:]) if r[0] == 4 else r
+
+    for sent, arrived in ((-1e300, 5), (1, 1e300), (1, -1), (3, 2)):
+        trace = trace_of(rewritten(simple, at(sent, arrived)))
+        assert any("delivery 4 is out of time" in note for note in trace.head["notes"])
+        assert trace.head["window"]["total"] == 3
+    assert events(trace_of(simple.log), "fates")
+    late = trace_of(rewritten(simple, lambda r: (*r[:2], 1e300, *r[3:]) if r[0] == "fate" else r))
+    assert events(late, "fates") == []
+
+
+def test_nothing_is_heard_after_the_result(simple: Result) -> None:
+    log = rewritten(simple)
+    first, *others = log.records()
+    *others, result = others
+    log.records = lambda: iter([first, result, *others])  # type: ignore[method-assign]
+    trace = trace_of(log)
+    assert any("goes on after the result" in note for note in trace.head["notes"])
+    assert trace.head["window"]["total"] == len(details(trace)) <= 1
+
+
+def test_a_page_holds_so_many_types_and_characters(simple: Result, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scenarios.reports.trace._MOST_TYPES", 5)
+    monkeypatch.setattr("scenarios.reports.details.MOST_CHARACTERS", 3000)
+    greeting = pack("hello" * 200)
+
+    def change(record: Any) -> Any:
+        return record if type(record[0]) is str else (*record[:6], f"T{record[0]}", *record[7:-1], greeting)
+
+    trace = trace_of(rewritten(simple, change, solver="unknown"))
+    assert (len(trace.head["types"]), trace.head["types"][-1]) == (6, "…")
+    assert set(column(trace, "type")[5:]) == {5}
+    shown = [list(payload) for payload, _ in details(trace)]
+    assert shown[0] == ["field 1"]
+    assert shown[-1] == ["…"]
+
+
+def test_whom_nobody_watches_has_no_loss() -> None:
+    """A single agent loses nothing, which is not the same as a loss of 0."""
+    d = Domain("d", (0, 1))
+    problem = Problem.build(
+        [Variable(n, d, "alone", unary=[0, 3]) for n in "xy"], [Constraint("c", ("x", "y"), [[1, 0], [0, 2]])]
+    )
+    trace = trace_of(simulate(problem, "dpop").log)
+    assert trace.head["leak"] is None
+    assert "another could learn" in trace.head["leak_note"]
+    assert len(details(trace)) == 2
 
 
 def test_a_reader_that_fails_ends_the_analysis_and_not_the_trace(

@@ -44,8 +44,7 @@
 
     extent() {
       const trace = this.trace;
-      const last = trace.fates.length ? trace.fateTimes.data[trace.fates.length - 1] : 0;
-      const range = this.mode === "time" ? [trace.startTime(), Math.max(trace.lastTime, last)] : [0, trace.count];
+      const range = this.mode === "time" ? [trace.startTime(), Math.max(trace.lastTime, trace.lastFate)] : [0, trace.count];
       return range[1] > range[0] ? range : [range[0] - 0.5, range[0] + 0.5];
     }
 

@@ -43,6 +43,7 @@
     if (typeof x !== "number") return shown(x, 60);
     if (!Number.isFinite(x)) return x > 0 ? "∞" : x < 0 ? "−∞" : "not a number";
     if (Number.isInteger(x) && Math.abs(x) < 1e15) return grouped.format(x).replace("-", "−");
+    if (Math.abs(x) >= 1e15) return x.toExponential(digits - 1).replaceAll("-", "−");
     if (Math.abs(x) >= 1000) return new Intl.NumberFormat("en", { maximumFractionDigits: 1 }).format(x).replace("-", "−");
     return String(Number(x.toPrecision(digits))).replace("-", "−");
   }

@@ -292,7 +292,7 @@
       context.font = Viewer.canvasFont(this.box);
       context.textBaseline = "middle";
       context.fillStyle = app.palette.muted;
-      context.fillText("whole log", 10, layers.height / 2);
+      context.fillText(this.trace.partial() ? "this part" : "whole log", 10, layers.height / 2);
       const bins = Math.max(1, Math.ceil((layers.width - axis.gutter - 10) / 2));
       const counts = new Uint32Array(bins);
       const [a, b] = axis.extent();

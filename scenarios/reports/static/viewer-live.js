@@ -67,7 +67,9 @@
           app.grown();
           return;
         }
-        this.say("on", "live");
+        const most = trace.head.window.to;
+        const full = most > 0 && trace.count >= most;
+        this.say("on", full ? `live; the first ${Viewer.count(trace.count)} deliveries are shown` : "live");
       } catch (error) {
         this.failures++;
         // A server that is gone for good is not asked for ever.

@@ -6,6 +6,8 @@
    at every cursor > i. The log's own number of delivery i is trace.number(i). */
 
 var Viewer = (() => {
+  const TRANSPORT = new Set(["packet lost", "retransmitted", "acknowledged"]);
+
   /* A typed array that grows; `data` may be longer than `length`. */
   class Column {
     constructor(Type, capacity = 4096) {
@@ -153,9 +155,14 @@ var Viewer = (() => {
       this.tally = []; // deliveries of each type
       this.beliefs = new Map(); // "viewer node" -> Map value index -> Steps of [low, high]
       this.fates = [];
-      this.fateTimes = new Column(Float64Array); // latest time so far: ascending even if fates come out of order
+      this.lastFate = 0; // time of the latest one that ended a message
       this.marks = [];
       this.result = null;
+    }
+
+    /* Whether the log has more deliveries than are here. */
+    partial() {
+      return (this.head.window?.total ?? 0) > this.count;
     }
 
     number(i) {
@@ -218,11 +225,13 @@ var Viewer = (() => {
 
     addEvents(increment) {
       for (const [seq, , node, value] of increment.values || []) this.values[node]?.set(this.cursorOf(seq), value);
-      for (const [seq, agent, p] of increment.losses || []) {
+      // What was learnt after the last delivery that is shown is not part of the picture.
+      const shown = ([seq]) => this.cursorOf(seq) <= this.count;
+      for (const [seq, agent, p] of (increment.losses || []).filter(shown)) {
         this.losses[agent]?.set(this.cursorOf(seq), p);
         if (p > this.maxLoss) this.maxLoss = p;
       }
-      for (const [seq, values] of increment.aggregates || []) {
+      for (const [seq, values] of (increment.aggregates || []).filter(shown)) {
         this.aggregates.set(this.cursorOf(seq), values);
         for (const value of values) if (value > this.maxLoss) this.maxLoss = value;
       }
@@ -235,9 +244,9 @@ var Viewer = (() => {
         steps.set(this.cursorOf(seq), [low, high]);
       }
       for (const [seq, time, kind, src, dst, type, n, reason] of increment.fates || []) {
-        const latest = this.fates.length ? this.fateTimes.data[this.fates.length - 1] : -Infinity;
         this.fates.push({ cursor: this.cursorOf(seq), time, kind, src, dst, type, n, reason });
-        this.fateTimes.push(Math.max(time, latest));
+        // Networks say beforehand when they would send a packet again: long after the run, perhaps.
+        if (!TRANSPORT.has(kind)) this.lastFate = Math.max(this.lastFate, time);
       }
       for (const [seq, time, text] of increment.marks || []) {
         this.marks.push({ cursor: this.cursorOf(seq), time, text });

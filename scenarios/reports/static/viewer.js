@@ -56,10 +56,10 @@
       const scrub = get("scrub");
       scrub.max = trace.count;
       scrub.value = cursor;
-      const delivery = cursor ? count(trace.number(cursor - 1)) : trace.count ? "before the first" : "none yet";
+      const delivery = cursor ? count(trace.number(cursor - 1)) : trace.count ? `before ${trace.number(0) === 1 ? "the first" : count(trace.number(0))}` : "none";
       const time = number(trace.timeAt(cursor), 6);
       scrub.setAttribute("aria-valuetext", `delivery ${delivery} of ${count(trace.count)}, time ${time}`);
-      get("clock-delivery").textContent = trace.count ? `${delivery} of ${count(trace.number(trace.count - 1))}` : "no deliveries yet";
+      get("clock-delivery").textContent = trace.count ? `${delivery} of ${count(trace.number(trace.count - 1))}` : `no deliveries${trace.head.live ? " yet" : ""}`;
       get("clock-time").textContent = `t = ${time}`;
       const root = get("viewer");
       if (root.dataset.count === String(trace.count)) {
