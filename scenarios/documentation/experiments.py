@@ -21,7 +21,7 @@ from scenarios.commands.listing import registered
 from scenarios.documentation.markdown import code, escaped, prose, span, table
 from scenarios.experiments.base import Experiment
 
-MAX_FIGURE: Final = 200_000
+MAX_FIGURE: Final = 500_000
 """Bytes that a figure in the documentation may have."""
 
 MAX_ROWS: Final = 40
@@ -29,6 +29,7 @@ MAX_RESULT: Final = 2_000_000
 
 OPTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "private-frontier": ("--instances", "5"),
+    "vps-table1": ("--instances", "20"),
 }
 """Options of `agentsim reproduce` for experiments that take long with their own defaults."""
 
