@@ -53,6 +53,7 @@ class Results:
         folder: where they are.
         about: what was run: "kind", "name", and whatever else the writer said of it.
         notes: sentences on parts that were left out.
+        parts: the parts that count, in order of their numbers: for each the cells whose rows in it do not.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +62,7 @@ class Results:
         self.notes: list[str] = []
         chosen: dict[str, tuple[int, str]] = {}
         twice: dict[int, int] = {}
-        self._parts: dict[int, set[str]] = {}
+        self.parts: dict[int, set[str]] = {}
         numbers = part_numbers(folder, "cell")
         for number in numbers:
             try:
@@ -69,15 +70,15 @@ class Results:
             except Damaged as damage:
                 self.notes.append(f"{damage}; part {number} was left out")
                 continue
-            self._parts[number] = set()
+            self.parts[number] = set()
             for key, row in part.cells.items():
                 before = chosen.get(key)
                 if before is None or before[1] == "failed":
                     chosen[key] = number, str(row[2])
                     if before is not None:
-                        self._parts[before[0]].add(key)
+                        self.parts[before[0]].add(key)
                 else:
-                    self._parts[number].add(key)
+                    self.parts[number].add(key)
                     twice[number] = twice.get(number, 0) + 1
         for number, count in twice.items():
             self.notes.append(f"part {number} has {count} cells that an earlier part has: the earlier ones count")
@@ -103,8 +104,12 @@ class Results:
 
     @cached_property
     def cell(self) -> pd.DataFrame:
-        """One row for each cell."""
-        return self._frame("cell")
+        """One row for each cell; `traceback` is text where one failed with an exception."""
+        frame = self._frame("cell")
+        failed = zip(frame["status"], frame["result"], strict=True)
+        found = [_object(result).get("traceback") if status == "failed" else None for status, result in failed]
+        frame["traceback"] = [text if isinstance(text, str) and text else None for text in found]
+        return frame
 
     @cached_property
     def run(self) -> pd.DataFrame:
@@ -115,7 +120,7 @@ class Results:
         more: dict[str, list[Any]] = {}
         for column, prefix in (("problem_parameters", "problem"), ("solver_parameters", "solver")):
             for i, text in enumerate(frame[column]):
-                for key, value in _parameters(text).items():
+                for key, value in _object(text).items():
                     name = f"{prefix}.{key}"
                     if name not in more and len(more) < _MOST_KEYS:
                         more[name] = [None] * len(frame)
@@ -183,7 +188,7 @@ class Results:
         import pyarrow.compute as pc
 
         tables = [arrow_table(name)]
-        for number, superseded in self._parts.items():
+        for number, superseded in self.parts.items():
             try:
                 table = read_table(self.folder, name, number)
             except Damaged as damage:
@@ -196,7 +201,8 @@ class Results:
         return pa.concat_tables(tables)
 
 
-def _parameters(text: Any) -> Mapping[str, Any]:  # null in a column of texts has many forms
+def _object(text: Any) -> Mapping[str, Any]:  # null in a column of texts has many forms
+    """Return an object that is kept as JSON; lists and objects in it stay JSON."""
     if not isinstance(text, str):
         return {}
     try:

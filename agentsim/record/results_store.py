@@ -112,7 +112,7 @@ class Store:
         """Take a finished cell in; it is on disk some seconds later, or after `flush`.
 
         Raises:
-            OSError: what was added before could not be written.
+            UserError: what was added before could not be written.
             ValueError: the cell is done already, its JSON is too large, or the store is closed.
         """
         self._check()
@@ -129,7 +129,7 @@ class Store:
             self._requests.put(threading.Event())
 
     def flush(self) -> None:
-        """Write what is waiting, and return when it is on disk; OSError if it cannot be written."""
+        """Write what is waiting, and return when it is on disk; UserError if it cannot be written."""
         self._check()
         written = threading.Event()
         self._requests.put(written)
@@ -137,7 +137,7 @@ class Store:
         self._check()
 
     def close(self) -> None:
-        """Write what is waiting and let others write; OSError if it cannot be written."""
+        """Write what is waiting and let others write; UserError if it cannot be written."""
         if self._lock.closed:
             return
         self._requests.put(None)
@@ -172,7 +172,9 @@ class Store:
             try:
                 self._write()
                 self._error = None
-            except Exception as error:  # the main thread hears of it
+            except OSError as error:  # the main thread hears of it
+                self._error = UserError(f"{self.folder}: cannot write there: {error.strerror or error}")
+            except Exception as error:
                 self._error = error
             self._written = time.monotonic()
             if written is None:
@@ -212,7 +214,10 @@ class Store:
                 os.fsync(file.fileno())
             os.replace(new, path)
         for table in TABLES:
-            (self.folder / table).mkdir(exist_ok=True)
+            place = self.folder / table
+            if place.is_symlink():  # what is found there would be cleared away
+                raise UserError(f"{place}: is a link to somewhere else; use another folder")
+            place.mkdir(exist_ok=True)
         sync_folder(self.folder)
 
     def _clear(self) -> None:
@@ -235,6 +240,8 @@ class Store:
 
     def _put_away(self, number: int) -> None:
         damaged = self.folder / "damaged"
+        if damaged.is_symlink():
+            raise UserError(f"{damaged}: is a link to somewhere else; use another folder")
         damaged.mkdir(exist_ok=True)
         for table in sorted(TABLES, key="cell".__ne__):  # the cells first: without them the part does not count
             place = part_path(self.folder, table, number)

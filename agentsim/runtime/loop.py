@@ -53,6 +53,10 @@ def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
+        alone = True
+    else:
+        alone = False
+    if alone:  # not above: every failure of a run would be told as one "during handling of" that RuntimeError
         return _run(start)
     outcome: list[T] = []
     failure: list[BaseException] = []

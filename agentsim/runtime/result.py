@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from agentsim.dcop.problem import Cost, Problem, Value
+import numpy as np
+from numpy.typing import NDArray
+
+from agentsim.dcop.problem import Cost, Problem, Table, Value
 from agentsim.record.reader import Log
 from agentsim.runtime.kernel import Deadlock
 from agentsim.runtime.port import Abandonment
+
+Change = tuple[float, str, int]
+"""A change of value: time, node, domain index."""
+Array = NDArray[Any]
+
+_MOST_AT_ONCE: Final = 2**20
 
 STATUSES = ("optimal", "finished", "infeasible", "abandoned", "timeout", "deadlock", "error", "interrupted")
 
@@ -149,65 +158,119 @@ def _types(metrics: Mapping[str, TypeMetrics]) -> dict[str, dict[str, int]]:
     return {name: {"count": m.count, "bytes": m.bytes, "largest": m.largest} for name, m in metrics.items()}
 
 
-def cost_curve(problem: Problem, changes: tuple[tuple[float, str, int], ...]) -> list[tuple[float, Cost]]:
-    """Return (time, cost) after each moment at which values changed, updating only the functions they touch."""
-    return [(time, cost) for time, cost, _ in _replay_values(problem, changes)]
+def cost_curve(problem: Problem, changes: Sequence[Change]) -> list[tuple[float, Cost]]:
+    """Return (time, cost) after each moment at which values changed, from when every variable has a value."""
+    history = _History(problem, changes)
+    return list(zip(history.times[history.start :], history.costs()[history.start :], strict=True))
 
 
-def best_assignment(problem: Problem, changes: tuple[tuple[float, str, int], ...]) -> dict[str, int] | None:
+def best_assignment(problem: Problem, changes: Sequence[Change]) -> dict[str, int] | None:
     """Return the best joint assignment that was held at any moment, as domain indices, or None."""
-    best: Cost | None = None
-    when = math.nan
-    for time, cost, _ in _replay_values(problem, changes):
-        if best is None or problem.better(cost, best):
-            best, when = cost, time
-    if best is None:
+    history = _History(problem, changes)
+    costs = history.costs()[history.start :]
+    if not costs:
         return None
-    held: dict[str, int] = {}
-    for time, node, value in changes:
-        if time > when:
-            break
-        held[node] = value
-    return held
+    best = costs.index(min(costs) if problem.objective == "min" else max(costs))
+    when = history.times[history.start + best]
+    return {node: value for time, node, value in changes if time <= when}
 
 
-def _replay_values(problem: Problem, changes: tuple[tuple[float, str, int], ...]) -> Any:
-    touching: dict[str, list[tuple[Any, tuple[str, ...]]]] = {
-        name: [] if v.unary is None else [(v.unary, (name,))] for name, v in problem.variables.items()
-    }
-    for c in problem.constraints.values():
-        for name in c.scope:
-            touching[name].append((c.table, c.scope))
-    held: dict[str, int] = {}
-    soft: Cost = problem.constant
-    violations = 0
-    worst = math.inf if problem.objective == "min" else -math.inf
-    complete = False
-    i = 0
-    while i < len(changes):
-        time = changes[i][0]
-        while i < len(changes) and changes[i][0] == time:
-            _, node, value = changes[i]
-            i += 1
-            if node not in touching:
-                continue
-            if not complete:
-                held[node] = value
-                if len(held) == len(problem.variables):
-                    complete = True
-                    evaluation = problem.evaluate_indices(held)
-                    soft, violations = evaluation.soft, evaluation.violations
-                continue
-            for sign in (-1, 1):
-                for table, scope in touching[node]:
-                    entry = table[tuple(held[s] for s in scope)].item()
-                    if math.isfinite(entry):
-                        soft += sign * entry
-                    else:
-                        violations += sign
-                held[node] = value
-        if complete:
-            yield time, (worst if violations else (int(soft) if problem.integral else soft)), held
+class _History:
+    """Which value each variable had when, as arrays: what costs are found by without a step for each change.
+
+    A change is an entry of three arrays, ordered by variable and instant: its variable's index times the number of
+    instants plus its instant (`_at`), its instant (`_when`), and the new value (`_value`).
+
+    Attributes:
+        times: of the instants at which anything changed.
+        start: the instant from which on every variable has a value.
+    """
+
+    def __init__(self, problem: Problem, changes: Sequence[Change]) -> None:
+        self._problem = problem
+        self.times: list[float] = []
+        held: dict[str, dict[int, int]] = {name: {} for name in problem.variables}
+        for time, node, value in changes:
+            if not self.times or self.times[-1] != time:
+                self.times.append(time)
+            if node in held:  # else it is a copy, made for several agents' costs of one variable
+                held[node][len(self.times) - 1] = value  # what counts is the last of an instant
+        begins = [next(iter(one), len(self.times)) for one in held.values()]
+        self.start = max(begins, default=len(self.times))
+        self._index = {name: i for i, name in enumerate(held)}
+        self._many = np.array([len(one) for one in held.values()], np.int64)
+        self._first = np.cumsum(self._many) - self._many
+        self._when = np.array([when for one in held.values() for when in one], np.int64)
+        self._value = np.array([value for one in held.values() for value in one.values()], np.int64)
+        self._at = np.repeat(np.arange(len(held)), self._many) * len(self.times) + self._when
+
+    def costs(self) -> list[Cost]:
+        """Return the cost of the joint assignment at each instant; before `start` it means nothing."""
+        problem, instants = self._problem, len(self.times)
+        if self.start == instants:
+            return [math.nan] * instants
+        if self.start == instants - 1:  # as of many a run
+            last = dict(zip(self._index, self._value[self._first + self._many - 1].tolist(), strict=True))
+            return [*[math.nan] * self.start, problem.evaluate_indices(last).cost]
+        soft = np.zeros(instants, np.int64 if problem.integral else np.float64)
+        soft[self.start] = problem.constant
+        violations = np.zeros(instants, np.int64)
+        for some in self._batches():
+            self._add(some, soft, violations)
+        worst = math.inf if problem.objective == "min" else -math.inf
+        costs: list[Cost] = np.cumsum(soft).tolist()
+        for instant in np.flatnonzero(np.cumsum(violations)).tolist():
+            costs[instant] = worst
+        return costs
+
+    def _batches(self) -> Iterator[list[tuple[Table, tuple[str, ...]]]]:
+        """Yield all cost functions as (table, scope), those of one arity together, but not too many at once."""
+        variables, constraints = self._problem.variables.values(), self._problem.constraints.values()
+        functions: list[tuple[Table, tuple[str, ...]]] = [(c.table, c.scope) for c in constraints]
+        functions += [(v.unary, (v.name,)) for v in variables if v.unary is not None]
+        for arity in {len(scope) for _, scope in functions}:
+            batch, size = [], 0
+            for table, scope in functions:
+                if len(scope) != arity:
+                    continue
+                batch.append((table, scope))
+                size += table.size + sum(int(self._many[self._index[name]]) for name in scope)
+                if size > _MOST_AT_ONCE:
+                    yield batch
+                    batch, size = [], 0
+            if batch:
+                yield batch
+
+    def _add(self, functions: list[tuple[Table, tuple[str, ...]]], soft: Array, violations: Array) -> None:
+        """Add by how much each of some cost functions of one arity changes at each instant, from `start` on.
+
+        Args:
+            functions: (table, scope) of each.
+            soft: to add changes of finite costs to, shape (instants,).
+            violations: to add changes of how many are infinite to, shape (instants,).
+        """
+        instants = len(self.times)
+        scopes = np.array([[self._index[name] for name in scope] for _, scope in functions])
+        shapes = np.array([table.shape for table, _ in functions])
+        sizes = shapes.prod(axis=1)
+        entries = np.concatenate([table.ravel() for table, _ in functions])
+        # Each (function, instant) at which a variable of its scope changes, once, as function * instants + instant.
+        many = self._many[scopes].ravel()
+        changes = np.arange(many.sum()) + np.repeat(self._first[scopes].ravel() - np.cumsum(many) + many, many)
+        of = np.repeat(np.repeat(np.arange(len(functions)), scopes.shape[1]), many)
+        pairs = np.unique(of * instants + np.maximum(self._when[changes], self.start))
+        of, when = np.divmod(pairs, instants)
+        place = np.zeros(len(of), np.int64)
+        for axis in range(scopes.shape[1]):
+            held = np.searchsorted(self._at, scopes[of, axis] * instants + when, "right") - 1
+            place = place * shapes[of, axis] + self._value[held]
+        found = entries[place + (np.cumsum(sizes) - sizes)[of]]
+        finite = np.isfinite(found)
+        fresh = np.diff(of, prepend=-1) != 0  # nothing to compare with: the function's first instant
+        for total, now in ((soft, np.where(finite, found, 0)), (violations, ~finite)):
+            now = now.astype(total.dtype)
+            before = np.where(fresh, 0, np.concatenate([[0], now[:-1]])).astype(total.dtype)
+            np.add.at(total, when, now - before)
 
 
 def jsonable(value: Any) -> Any:

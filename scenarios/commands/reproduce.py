@@ -8,18 +8,17 @@ import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentsim.errors import UserError
+from scenarios.commands.interruption import Interruption
 from scenarios.commands.options import SEED
 from scenarios.progress import Bar
 
 if TYPE_CHECKING:
     from scenarios.experiments.base import Experiment, Outcome
-
-INTERRUPTED: Final = 130
 
 
 @click.command()
@@ -49,10 +48,10 @@ def reproduce(
     """Reproduce a paper's table or figure; `agentsim list experiments` shows which.
 
     Without --instances and --full it does the experiment's own default, which is smaller than the paper's. What is kept
-    in DIR is not run again, and Ctrl-C loses nothing of it.
+    in DIR is not run again, and neither Ctrl-C nor SIGTERM loses anything of it.
     """
     from agentsim.runtime import registry
-    from scenarios.executors import WorkerDied, executor
+    from scenarios.executors import ClusterGone, WorkerDied, executor
     from scenarios.experiments.base import Options
     from scenarios.experiments.base import reproduce as run
     from scenarios.screen import complain, console, print_json, text
@@ -61,17 +60,16 @@ def reproduce(
     folder = None if output is None else _folder(output)
     kept = None if folder is None else folder / experiment
     bar = Bar(experiment)
+    interruption = Interruption()
     try:
-        with bar, executor(workers, scheduler, tell=bar.say) as pool:
+        with interruption, bar, executor(workers, scheduler, tell=bar.say) as pool:
             outcome = run(chosen, pool, bar, kept, bar.say)
-    except KeyboardInterrupt:
-        if kept is None:
-            raise
-        complain(f"interrupted: {bar.done:,} of {bar.total:,} cells are kept in {kept}; the same command goes on")
-        return INTERRUPTED
-    except WorkerDied as error:  # nothing in our traceback would tell more
-        complain(error)
-        return 1
+    except (KeyboardInterrupt, WorkerDied, ClusterGone) as error:  # nothing in our traceback would tell more
+        why = str(error) or "interrupted"
+        if kept is not None and bar.total:
+            why += f": {bar.done:,} of {bar.total:,} cells are kept in {kept}; the same command goes on"
+        complain(why)
+        return interruption.status if isinstance(error, KeyboardInterrupt) else 1
     found = outcome.to_json()
     lost = None
     if folder is not None:

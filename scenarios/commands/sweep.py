@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from agentsim.errors import AgentSimError, UserError
+from scenarios.commands.interruption import Interruption
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from scenarios.sweeps.overview import Standing
     from scenarios.sweeps.spec import Spec
 
-INTERRUPTED: Final = 130
 _SHOWN_CELLS: Final = 3
 _SHOWN_VALUES: Final = 12
 _SHOWN_FAILURES: Final = 5
+_SHOWN_CAUSE: Final = 200
+_SHOWN_LINES: Final = 5
 
 
 @click.command()
@@ -47,7 +49,7 @@ def sweep(
     """Run every cell that SPEC.toml names: problems, solvers, networks, observers and seeds.
 
     A cell that is finished in DIR is never run again; one that fails is kept as such, and the others go on. Ctrl-C
-    loses nothing: the same command goes on. Exit status 0 when every cell was run, however it ended.
+    and SIGTERM lose nothing: the same command goes on. Exit status 0 when every cell was run, however it ended.
     """
     from scenarios.screen import Progress, console, print_json
     from scenarios.sweeps.cells import cells, check_first
@@ -106,8 +108,9 @@ def _run(
         seconds = time.monotonic() - began
         print_json({"name": sweep.name, **told, "seconds": seconds, "statuses": counts, "folder": output})
 
+    interruption = Interruption()
     try:
-        with bar, executor(workers, scheduler, tell=bar.say) if left else Serial() as pool:
+        with interruption, bar, executor(workers, scheduler, tell=bar.say) if left else Serial() as pool:
             results = run_cells(
                 partial(solve_cell, base=str(sweep.base.resolve())),
                 tasks,
@@ -126,14 +129,11 @@ def _run(
         raise
     except (KeyboardInterrupt, AgentSimError) as error:  # of a cluster that went away our traceback would not tell more
         why = error if isinstance(error, AgentSimError) else "interrupted"
-        complain(f"{why}: {bar.done:,} of {len(tasks):,} cells are kept in {output}; the same command goes on")
+        kept = told["done"] + told["failed"]
+        complain(f"{why}: {kept:,} of {len(tasks):,} cells are kept in {output}; the same command goes on")
         if as_json:
             show(None)
-        return 1 if isinstance(error, AgentSimError) else INTERRUPTED
-    except OSError as error:
-        if error.errno is None:  # not the file system's
-            raise
-        raise UserError(f"{output}: cannot write there: {error.strerror or error}") from None
+        return 1 if isinstance(error, AgentSimError) else interruption.status
     if as_json:
         show(statuses(results))
     else:
@@ -218,10 +218,29 @@ def _show_results(
     columns, rows = by_solver(tasks, results)
     out.print(table(columns, rows))
     print(f"{ran:,} cells run in {seconds:,.1f} s" if ran else "nothing was left to do")
-    causes = Counter(result.error for result in results if isinstance(result, Failure))
+    failures = [(task, r) for task, r in zip(tasks, results, strict=True) if isinstance(r, Failure)]
+    causes = Counter(failure.error for _, failure in failures)
     for cause, cells in causes.most_common(_SHOWN_FAILURES):
-        out.print(text(f"{cells:,} failed: {cause[:300]}", "yellow"))
+        out.print(text(f"{cells:,} failed: {cause[:_SHOWN_CAUSE]}", "yellow"))
     if len(causes) > _SHOWN_FAILURES:
         out.print(text(f"... and {len(causes) - _SHOWN_FAILURES:,} other causes", "yellow"))
+    if causes:
+        ((cause, _),) = causes.most_common(1)
+        _show_failure(out, *next(pair for pair in failures if pair[1].error == cause), output)
     place = shlex.quote(output.rstrip("/"))
     print(plain(f"next: agentsim report {place} -o {place}.html"))
+
+
+def _show_failure(out: Console, task: SolveTask, failure: Failure, output: str) -> None:
+    """Show where a cell failed, which commands repeat it, and where all tracebacks are."""
+    from scenarios.screen import plain, text
+    from scenarios.sweeps.overview import commands
+
+    root, _, _ = failure.traceback.partition("\n\nThe above exception was the direct cause")  # the agent's own
+    lines = [line for line in root.splitlines() if line.strip(" ^~")]
+    for line in lines[-_SHOWN_LINES:]:
+        out.print(text(f"  {line[:_SHOWN_CAUSE]}", "dim"))
+    out.print(text("the first cell of the first cause, by itself:", "dim"))
+    for command in commands(task):
+        print(f"  {plain(command)}")
+    print(plain(f"all tracebacks: agentsim.load_results({output!r}).cell.traceback"))

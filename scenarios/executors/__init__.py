@@ -10,11 +10,12 @@ from collections.abc import Callable
 
 from agentsim.errors import UserError
 from scenarios.executors.pool import ProcessPool
-from scenarios.executors.seam import ATTEMPTS, Executor, TaskFailed, WorkerDied, WorkerTraceback, cores
+from scenarios.executors.seam import ATTEMPTS, ClusterGone, Executor, TaskFailed, WorkerDied, WorkerTraceback, cores
 from scenarios.executors.serial import Serial
 
 __all__ = [
     "ATTEMPTS",
+    "ClusterGone",
     "Executor",
     "ProcessPool",
     "Serial",

@@ -229,13 +229,14 @@ class Work(Generic[T, R]):
         if self._deaths[index] < ATTEMPTS:
             self.put_back(span)
             return []
-        where = named(self._tasks, span)
-        words = (
-            f"a worker process {how} while it was at {where}, the last of {self._deaths[index]} that did not survive it"
+        rest = f"the last of {self._deaths[index]} that did not survive it"
+        error = WorkerDied(
+            f"a worker process {how} while it was at {named(self._tasks, span)}, {rest}",
+            f"a worker process {how}, {rest}",
         )
         if self._died is None:
-            raise WorkerDied(words)
-        return [(index, self._died(index, WorkerDied(words)))]
+            raise error
+        return [(index, self._died(index, error))]
 
     def split(self, span: range) -> None:
         """Give tasks out again, before others, each alone."""

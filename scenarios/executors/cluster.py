@@ -30,14 +30,15 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from pkgutil import resolve_name
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from agentsim import __version__
-from agentsim.errors import AgentSimError, UserError
+from agentsim.errors import UserError
 from scenarios.executors.chunks import CHUNK_S, Answer, Work, work_off
 from scenarios.executors.local import SCRIPT
-from scenarios.executors.seam import WorkerDied, cores
+from scenarios.executors.seam import ClusterGone, WorkerDied, cores
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -53,11 +54,7 @@ _POLL_S: Final = 0.05
 _LOOK_S: Final = 0.25  # how often to look who joined or left
 _RATE: Final = 100  # chunks a second, of the many more that a scheduler can do
 _AHEAD: Final = 2  # chunks per thread of a worker: one that runs, one that waits there
-
-
-def work_off_there(chunk: bytes) -> tuple[str, bytes]:
-    """Return the version of agentsim that a dask worker has, and what comes of a chunk."""
-    return __version__, work_off(chunk)
+_VERSION: Final = f"{__name__}:__version__"
 
 
 class Dask:
@@ -89,8 +86,6 @@ class Dask:
             self._client = stack.enter_context(_client(address, self._tell))
             if dashboard := dashboard or self._client.dashboard_link:
                 self._tell(f"dashboard of the cluster: {dashboard}")
-            if not self._client.nthreads():
-                self._tell(f"{address}: no workers are there yet; waiting for them")
             self._open = stack.pop_all()
         return self
 
@@ -142,7 +137,11 @@ class _Chunk:
 
 
 class _Flight(Generic[T, R]):
-    """The chunks of a `map` that workers have: not many more than these have threads."""
+    """The chunks of a `map` that workers have: not many more than these have threads.
+
+    Each worker is asked at first which version of agentsim it has, by a function that any Python has: a worker that
+    cannot find the function of a chunk breaks its connection, and nobody would learn why.
+    """
 
     def __init__(self, client: Client, work: Work[T, R], tell: Callable[[str], None]) -> None:
         self._client = client
@@ -151,6 +150,9 @@ class _Flight(Generic[T, R]):
         self._names = (f"agentsim-{uuid.uuid4().hex}-{i}" for i in count())
         self._chunks: dict[str, _Chunk] = {}  # by key, in the order of submission
         self._threads: dict[str, int] = {}  # by the address of each living worker
+        self._asked: dict[str, tuple[str, Future]] = {}  # for its version, by key: the worker
+        self._ready: set[str] = set()  # workers that have answered
+        self._alone = False  # whether the user knows that there are no workers
         self._suspects: set[int] = set()
         self._landed: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._looked = -math.inf
@@ -160,14 +162,15 @@ class _Flight(Generic[T, R]):
         """Submit chunks, as many as there is room for; return whether anything is under way or left to do."""
         if time.monotonic() - self._looked > _LOOK_S:
             self._look()
-        threads = sum(self._threads.values())
+        ready = {worker: wide for worker, wide in self._threads.items() if worker in self._ready}
+        threads = sum(ready.values())
         deep = _AHEAD if self._work.quick else 1
         self._work.hands = deep * max(1, threads)
         self._work.seconds = max(CHUNK_S, threads / _RATE)
         has = Counter(chunk.worker for chunk in self._chunks.values())
         alone = {chunk.worker for chunk in self._chunks.values() if chunk.span.start in self._suspects}
         for depth in range(1, deep + 1):
-            for worker, wide in self._threads.items():
+            for worker, wide in ready.items():
                 while worker not in alone and has[worker] < depth * wide and (span := self._work.next()):
                     if span.start in self._suspects:
                         if has[worker]:
@@ -184,7 +187,9 @@ class _Flight(Generic[T, R]):
         with suppress(queue.Empty):
             key, what = self._landed.get(timeout=_LOOK_S)
             while True:
-                if key in self._chunks:  # it was not given up meanwhile
+                if key in self._asked:
+                    found += self._hear(self._asked.pop(key)[0], what)
+                elif key in self._chunks:  # it was not given up meanwhile
                     found.append(self._read(key, what))
                 key, what = self._landed.get_nowait()
         gone = {chunk.worker for chunk in self._chunks.values()} - self._threads.keys()
@@ -192,31 +197,44 @@ class _Flight(Generic[T, R]):
 
     def end(self) -> None:
         """Give up what is under way."""
-        futures = [chunk.future for chunk in self._chunks.values()]
+        futures = [chunk.future for chunk in self._chunks.values()] + [future for _, future in self._asked.values()]
         self._chunks.clear()
+        self._asked.clear()
         if futures:
             with suppress(Exception):  # of a cluster that is gone
                 self._client.cancel(futures)
 
     def _look(self) -> None:
-        """See which workers there are."""
+        """See which workers there are, and ask those that are new."""
         self._looked = time.monotonic()
+        before = self._threads.keys()
         try:
             self._threads = self._client.nthreads()
         except OSError:
             raise self._gone() from None
+        self._ready &= self._threads.keys()
+        for worker in self._threads.keys() - before:
+            future = self._send(resolve_name, _VERSION, worker)
+            self._asked[future.key] = worker, future
+        if not self._threads and not self._alone:
+            self._tell(f"{_address(self._client)}: no workers are there; waiting for them")
+        self._alone = not self._threads
 
     def _submit(self, span: range, worker: str) -> None:
+        future = self._send(work_off, self._work.pack(span), worker)
+        self._chunks[future.key] = _Chunk(span, worker, future)
+
+    def _send(self, function: Callable[[Any], Any], argument: object, worker: str) -> Future:
         future = self._client.submit(
-            work_off_there,
-            self._work.pack(span),
+            function,
+            argument,
             key=next(self._names),
             workers=[worker],
             allow_other_workers=False,
             pure=False,
         )
-        self._chunks[future.key] = _Chunk(span, worker, future)
         self._client.loop.add_callback(self._fetch, future)
+        return future
 
     async def _fetch(self, future: Future) -> None:
         """Wait for a chunk and fetch what came of it. Runs in the client's thread."""
@@ -225,28 +243,44 @@ class _Flight(Generic[T, R]):
         except (Exception, asyncio.CancelledError) as error:
             self._landed.put((future.key, error))
 
-    def _read(self, key: str, what: Any) -> Landed[R]:  # noqa: ANN401  # what `work_off_there` returned, or an exception
-        from distributed import CancelledError, KilledWorker
+    def _hear(self, worker: str, what: Any) -> list[Landed[R]]:  # noqa: ANN401  # version, or an exception
+        """Take a worker's version in; return the exception, if it is one."""
+        from distributed import KilledWorker
+
+        if worker not in self._threads or isinstance(what, KilledWorker):
+            return []
+        if isinstance(what, BaseException):
+            return [([], self._cause(worker, what))]
+        self._ready.add(worker)
+        if what not in self._versions:
+            self._versions.add(what)
+            self._tell(f"{worker}: this worker has agentsim {what}, here it is {__version__}")
+        return []
+
+    def _read(self, key: str, what: Any) -> Landed[R]:  # noqa: ANN401  # what `work_off` returned, or an exception
+        from distributed import KilledWorker
 
         chunk = self._chunks[key]
         if isinstance(what, KilledWorker):
             return self._bury(chunk.worker, what.allowed_failures + 1)
-        if isinstance(what, (CancelledError, asyncio.CancelledError, OSError)):
-            return [], self._gone()
         if isinstance(what, BaseException):
-            root = what
-            while root.__cause__ is not None:
-                root = root.__cause__
-            if isinstance(root, (ImportError, AttributeError)):
-                where = f"{_address(self._client)}, {chunk.worker}"
-                return [], UserError(f"{where}: {root}; its scheduler and its workers need agentsim {__version__}")
-            return [], what
+            return [], self._cause(chunk.worker, what)
         del self._chunks[key]
-        version, answer = what
-        if version not in self._versions:
-            self._versions.add(version)
-            self._tell(f"{chunk.worker}: this worker has agentsim {version}, here it is {__version__}")
-        return self._work.taken(chunk.span, Answer.read(answer))
+        return self._work.taken(chunk.span, Answer.read(what))
+
+    def _cause(self, worker: str, what: BaseException) -> BaseException:
+        """Return what to raise for what came of a worker instead of an answer."""
+        from distributed import CancelledError
+
+        if isinstance(what, (CancelledError, asyncio.CancelledError, OSError)):
+            return self._gone()
+        root = what
+        while root.__cause__ is not None:
+            root = root.__cause__
+        if isinstance(root, (ImportError, AttributeError)):
+            where = f"{_address(self._client)}, {worker}"
+            return UserError(f"{where}: {root}; its scheduler and its workers need agentsim {__version__}")
+        return what
 
     def _bury(self, worker: str, times: int = 1) -> Landed[R]:
         """Give up what a dead worker had, and out again; return what stands for the result of a fatal task."""
@@ -264,8 +298,8 @@ class _Flight(Generic[T, R]):
                 return [], error
         return [], None
 
-    def _gone(self) -> AgentSimError:
-        return AgentSimError(f"{_address(self._client)}: the scheduler of the cluster is gone")
+    def _gone(self) -> ClusterGone:
+        return ClusterGone(f"{_address(self._client)}: the scheduler of the cluster is gone")
 
 
 def _address(client: Client) -> str:
@@ -277,6 +311,7 @@ def _client(address: str, tell: Callable[[str], None]) -> Iterator[Client]:
     """Connect to a scheduler."""
     distributed: Any = import_module("distributed")
     try:
+        _check(address)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", distributed.versions.VersionMismatchWarning)
             client = distributed.Client(address, timeout=_CONNECT_S, set_as_default=False)
@@ -289,6 +324,19 @@ def _client(address: str, tell: Callable[[str], None]) -> Iterator[Client]:
         yield client
     finally:
         client.close(timeout=_END_S)
+
+
+def _check(address: str) -> None:
+    """Raise ValueError for what can be no scheduler's address: dask says so ten seconds later, with a traceback."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import get_backend
+
+    security: Any = import_module("distributed").Security()
+    scheme, place = parse_address(address)
+    get_backend(scheme)
+    parse_host_port(place)
+    if scheme in ("tls", "wss") and security.get_connection_args("client").get("ssl_context") is None:
+        raise ValueError("dask's configuration has no certificates (distributed.comm.tls)")
 
 
 @contextmanager
@@ -312,7 +360,7 @@ def _local_cluster(workers: int) -> Iterator[tuple[str, str]]:
             while not found.exists():
                 if process.poll() is not None or time.monotonic() > until:
                     said = log.read_text("utf-8", "replace").strip().splitlines() or ["it does not say why"]
-                    raise AgentSimError(f"the local cluster did not start: {said[-1]}")
+                    raise ClusterGone(f"the local cluster did not start: {said[-1]}")
                 time.sleep(_POLL_S)
             where = json.loads(found.read_text("utf-8"))
             yield where["scheduler"], where["dashboard"]

@@ -46,7 +46,20 @@ class Executor(Protocol):
 
 
 class WorkerDied(AgentSimError):
-    """Worker processes ended in the middle of a task."""
+    """Worker processes ended in the middle of a task.
+
+    Args:
+        words: how, and at which task.
+        how: without the task, for those who know it.
+    """
+
+    def __init__(self, words: str, how: str = "") -> None:
+        super().__init__(words)
+        self.how = how or words
+
+
+class ClusterGone(AgentSimError):
+    """A cluster did not start, or its scheduler cannot be reached any more."""
 
 
 class TaskFailed(AgentSimError):

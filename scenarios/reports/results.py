@@ -143,7 +143,7 @@ def _section(place: _Place, most: int) -> dict[str, Any]:
 
 def _tables(results: Results, most: int) -> dict[str, Any]:
     notes: list[str] = []
-    parts = [_Part(results.folder, number, sorted(superseded), notes) for number, superseded in results._parts.items()]
+    parts = [_Part(results.folder, number, sorted(superseded), notes) for number, superseded in results.parts.items()]
     runs = summarise(parts, most)
     about = results.about
     spec = about.get("spec")

@@ -112,7 +112,8 @@ def run_cells(
         tell: told of each part that was damaged, in a sentence.
 
     Raises:
-        UserError: the folder is of something else, in use, or has results that are no `result_type`.
+        UserError: the folder is of something else, in use, or has results that are no `result_type`; or it cannot be
+            written.
         WorkerDied, and whatever a cell raises: unless failures are kept.
     """
     if folder is None:
@@ -166,8 +167,8 @@ def _run_bare(
 
 
 def _died(index: int, error: WorkerDied) -> _Ended:
-    del index  # the error names the task
-    return _Ended(None, Failure(words_of(error)), "died", 0.0, {})
+    del index  # whose cell is known
+    return _Ended(None, Failure(f"{type(error).__name__}: {error.how}"), "died", 0.0, {})
 
 
 def _cell(task: T, ended: _Ended, provenance: Callable[[T], Mapping[str, Any]] | None) -> Cell:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import agentsim
 from agentsim.errors import UserError
 from agentsim.record.results_parts import COLUMNS, OTHERS, Row
-from scenarios.sweeps.curves import as_curve, cost_over_time, thinned
+from scenarios.sweeps.curves import as_curve, thinned
 
 if TYPE_CHECKING:
     from agentsim.dcop.problem import Problem
@@ -190,7 +190,7 @@ def rows_of(
         "agent": [(n, a.messages, a.bytes, a.local_messages, a.checks, a.nccc) for n, a in result.agents.items()],
         "leakage": [(label, *leaf) for label, findings in found.items() for leaf in leaves(findings)],
         "series": [
-            *(("cost", "", t, v) for t, v in thinned(cost_over_time(problem, result), MOST_POINTS)),
+            *(("cost", "", t, v) for t, v in thinned(result.cost_over_time(), MOST_POINTS)),
             *(row for label, findings in found.items() for row in _curves(label, findings)),
         ],
     }

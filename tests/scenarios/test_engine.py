@@ -338,17 +338,29 @@ def test_a_pool_leaves_the_same_rows_and_a_death_is_one(tmp_path: Path, toys: Mo
         died = load_results(there)
         assert died.run.status.tolist().count("died") == 1
         assert died.cell.status.tolist().count("failed") == 1
-        with pytest.raises(WorkerDied):
-            run_cells(toys.deadly, tasks, name="t", executor=pool, folder=there, result_type=toys.Found)
     assert run_cells(toys.solve, tasks, name="t", executor=Serial(), folder=there, result_type=toys.Found) == expected
     assert settled(here) == settled(there)
 
 
+def test_a_death_is_raised_where_failures_are_not_kept(tmp_path: Path) -> None:
+    class Fatal(Serial):
+        def map(self, function: Any, tasks: Any, *, died: Any = None) -> Iterator[tuple[int, Any]]:
+            yield 0, function(tasks[0])
+            assert died is None
+            raise WorkerDied("it was at tasks[1]")
+
+    for folder in (None, tmp_path):
+        with pytest.raises(WorkerDied):
+            run_cells(abs, [-1, -2], name="t", executor=Fatal(), folder=folder)
+    assert run_cells(abs, [-1, -2], name="t", executor=Serial(), folder=tmp_path) == [1, 2]
+    assert load_results(tmp_path).cell.task.tolist() == ["-1", "-2"]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork and kill -9")
 def test_killed_at_random_moments(tmp_path: Path, toys: ModuleType) -> None:
-    killed, whole, cells = tmp_path / "killed", tmp_path / "whole", 300
+    killed, whole, cells = tmp_path / "killed", tmp_path / "whole", 150
     # A process without threads forks what is to be killed: a tenth of a second each, instead of one.
-    command = [sys.executable, "-m", "engine_toys", str(killed), str(cells), "6"]
+    command = [sys.executable, "-m", "engine_toys", str(killed), str(cells), "5"]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "modules")}
     told = subprocess.run(command, env=environment, check=True, timeout=120, stdout=subprocess.PIPE).stdout
     assert told.count(b"killed") >= 2
@@ -357,6 +369,7 @@ def test_killed_at_random_moments(tmp_path: Path, toys: ModuleType) -> None:
     assert len(there.cell.cell) == len(set(there.cell.cell)) == len(there.run)
     for folder in (killed, whole):
         toys.work(folder, cells)
-    assert settled(killed) == settled(whole)
-    assert len(settled(killed)["cell"]) == cells
+    rows = settled(killed)
+    assert rows == settled(whole)
+    assert len(rows["cell"]) == cells
     assert not list(killed.glob("*/.part*"))

@@ -14,10 +14,20 @@ import pytest
 pytest.importorskip("distributed")
 pytest.importorskip("pyarrow")
 import agentsim
-from agentsim.errors import AgentSimError, UserError
+from agentsim.errors import UserError
 from agentsim.record.results import load_results
 from agentsim.runtime import registry
-from scenarios.executors import ProcessPool, Serial, TaskFailed, WorkerDied, WorkerTraceback, cluster, executor, local
+from scenarios.executors import (
+    ClusterGone,
+    ProcessPool,
+    Serial,
+    TaskFailed,
+    WorkerDied,
+    WorkerTraceback,
+    cluster,
+    executor,
+    local,
+)
 from scenarios.executors.cluster import Dask
 from scenarios.experiments.base import Experiment, Options, reproduce
 
@@ -216,7 +226,11 @@ def test_an_address_is_another_way_in(dask: Dask, toys: ModuleType, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("address", "words"), [("127.0.0.1:1", "nobody answers there"), ("up://x:1", "up"), ("x", "port"), ("", "port")]
+    ("address", "words"),
+    [
+        *(("127.0.0.1:1", "nobody answers there"), ("up://x:1", "up"), ("x", "port"), ("", "port"), ("tcp://", "port")),
+        ("tls://127.0.0.1:1", "certificates"),
+    ],
 )
 def test_an_address_that_leads_nowhere(monkeypatch: pytest.MonkeyPatch, address: str, words: str) -> None:
     monkeypatch.setattr(cluster, "_CONNECT_S", 0.2)
@@ -240,14 +254,22 @@ def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_local_cluster_that_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SCRIPT", "raise SystemExit('no room left')")
-    with pytest.raises(AgentSimError, match=r"^the local cluster did not start: no room left$"):
+    with pytest.raises(ClusterGone, match=r"^the local cluster did not start: no room left$"):
         executor(1, "local").__enter__()
 
 
-def test_a_worker_without_agentsim_is_named(dask: Dask, monkeypatch: pytest.MonkeyPatch, toys: ModuleType) -> None:
+def test_a_scheduler_without_agentsim_is_named(dask: Dask, monkeypatch: pytest.MonkeyPatch, toys: ModuleType) -> None:
     stranger = ModuleType("only_here")
-    exec("def work_off_there(chunk): ...", stranger.__dict__)
+    exec("def work_off(chunk): ...", stranger.__dict__)
     monkeypatch.setitem(sys.modules, "only_here", stranger)
-    monkeypatch.setattr(cluster, "work_off_there", stranger.work_off_there)
+    monkeypatch.setattr(cluster, "work_off", stranger.work_off)
     with pytest.raises(UserError, match=r"^tcp://127.*: No module named 'only_here'; its scheduler"):
         list(dask.map(toys.square, [1]))
+
+
+def test_a_worker_without_agentsim_is_named(dask: Dask, monkeypatch: pytest.MonkeyPatch, toys: ModuleType) -> None:
+    monkeypatch.setattr(cluster, "_VERSION", "elsewhere.executors:__version__")
+    with pytest.raises(UserError, match=r"^tcp://127.*: No module named 'elsewhere'; its scheduler and its workers"):
+        list(dask.map(toys.square, [1]))
+    monkeypatch.undo()
+    assert list(dask.map(toys.square, [2])) == [(0, 4)], "the cluster goes on"

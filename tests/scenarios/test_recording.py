@@ -14,7 +14,7 @@ from agentsim.record.results_parts import COLUMNS
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.kernel import AgentFailure, ObserverFailure
 from agentsim.runtime.observer import Observer
-from scenarios.sweeps.curves import as_curve, cost_over_time, thinned
+from scenarios.sweeps.curves import as_curve, thinned
 from scenarios.sweeps.recording import MOST_LEAVES, Origin, leaves, recording, run_row, simulate
 
 
@@ -194,29 +194,10 @@ class TestLeaves:
 
 
 class TestCurves:
-    @pytest.mark.parametrize("seed", range(6))
-    @pytest.mark.parametrize("network", ["unit", "exponential:2"])
-    def test_the_cost_is_that_of_the_result(self, seed: int, network: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("scenarios.sweeps.curves._FEW_CHANGES", 0)
-        problem = random_problem(seed, hard=seed % 3 == 0, real=seed > 3)
-        for solver in ("adopt", "dsa"):
-            result = agentsim.simulate(problem, solver, seed=seed, network=network, max_messages=900)
-            expected, found = result.cost_over_time(), cost_over_time(problem, result)
-            assert [t for t, _ in found] == [t for t, _ in expected]
-            assert [c for _, c in found] == pytest.approx([c for _, c in expected], abs=1e-9)
-            assert found
-
     def test_what_is_no_curve(self) -> None:
         assert as_curve([[0, 1], (1, "inf"), [2, math.nan]]) == [(0.0, 1.0), (1.0, math.inf)]
         for given in (None, 3, [], "x", [1, 2], [[1, 2], [3]], [[1, 2, 3]], {"a": 1}, [["x", 1]], [[10**400, 1]]):
             assert as_curve(given) == []
-
-    def test_nobody_has_a_value(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        problem = random_problem(0)
-        result = agentsim.simulate(problem, "adopt", max_messages=1)
-        for few in (0, 100):
-            monkeypatch.setattr("scenarios.sweeps.curves._FEW_CHANGES", few)
-            assert cost_over_time(problem, result) == result.cost_over_time()
 
     def test_thinning_keeps_ends_and_extremes(self) -> None:
         rng = np.random.default_rng(4)

@@ -131,7 +131,7 @@ class Made:
         }
 
     def read(self, table: str) -> Any:
-        return arrow_table(table, self.rows[table])
+        return arrow_table(table, [*zip(*self.rows[table], strict=True)])
 
 
 def run(**columns: Any) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """`agentsim sweep`: what it runs, keeps, goes on with, and says."""
 
+import _thread
 import json
-import os
 import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agentsim import Agent, Constraint, Domain, Problem, SolverRefusal, UserError, Variable
+from agentsim.record import results_store
 from agentsim.record.results import load_results
 from agentsim.runtime import registry
 from agentsim.runtime.messages import message
@@ -28,7 +30,14 @@ from scenarios.sweeps.spec import parse_spec, read_spec
 pytest.importorskip("pyarrow")
 
 ROOT = Path(__file__).parents[2]
-ENTRY = "import sys; sys.argv[0] = 'agentsim'; from scenarios.cli import main; main()"
+ENTRY = """
+import sys
+from agentsim.record import results_store
+from scenarios.cli import main
+sys.argv[0] = "agentsim"
+results_store._LEAST_PAUSE_S = 0.1
+main()
+"""
 SPEC = """
 name = "small"
 seeds = 3
@@ -287,11 +296,14 @@ def test_failures_are_rows_and_the_others_go_on(tmp_path: Path) -> None:
         assert (row.status, row.error, row.generator) == ("error", "RuntimeError: I do not like 1", "picky")
     failed = results.cell[results.cell.status == "failed"]
     assert len(failed) == 6
-    assert all("Traceback" in text for text in failed.result)
+    assert all(text.startswith("Traceback") for text in failed.traceback)
 
     shown = run("sweep", spec, "-o", out, "--workers", 0)
     assert "12 cells, 6 done, 6 failed (kept as they are: --retry-failed runs them again), 0 new" in shown.stderr
     assert "4 failed: RuntimeError: I do not like 1" in shown.stdout
+    assert "the first cell of the first cause, by itself:\n  agentsim generate" in shown.stdout
+    assert 'raise RuntimeError("I do not like 1")' in shown.stdout
+    assert f"all tracebacks: agentsim.load_results({str(out)!r}).cell.traceback" in shown.stdout
     assert "nothing was left to do" in shown.stdout
     again = swept(spec, "-o", out, "--workers", 0, "--retry-failed")
     assert (again["new"], again["failed"]) == (6, 6)
@@ -371,42 +383,56 @@ def test_the_shipped_example_is_sound() -> None:
 # Ctrl-C ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
+LONG = """
+    name = "long"
+    seeds = 12
+    [[problem]]
+    generator = "random-dcop"
+    parameters = { agents = 4 }
+    [[solver]]
+    name = "adopt"
+    [[cell]]                       # about half a minute, last: its seed is another problem
+    solver = "dsa"
+    seed = 1000
+    problem = { generator = "random-dcop", parameters = { agents = 30 } }
+"""
+ENDLESS = LONG.replace('solver = "dsa"', 'solver = { name = "dsa", parameters = { rounds = 100000 } }')
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_ctrl_c_loses_nothing(workers: int, tmp_path: Path) -> None:
-    spec = tmp_path / "long.toml"
-    text = """
-        name = "long"
-        seeds = 12
-        [[problem]]
-        generator = "random-dcop"
-        parameters = { agents = 4 }
-        [[solver]]
-        name = "adopt"
-        [[cell]]                       # about half a minute, last: its seed is another problem
-        solver = "dsa"
-        seed = 1000
-        problem = { generator = "random-dcop", parameters = { agents = 30 } }
-    """
-    spec.write_text(text.replace('solver = "dsa"', 'solver = { name = "dsa", parameters = { rounds = 100000 } }'))
-    out = tmp_path / "out"
-    command = [sys.executable, "-c", ENTRY, "sweep", str(spec), "-o", str(out), "--workers", str(workers)]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
-    while not list(out.glob("cell/part-*.parquet")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130, stderr
+def test_an_interruption_loses_nothing(workers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec, out = tmp_path / "long.toml", tmp_path / "out"
+    spec.write_text(ENDLESS)
+    if workers:  # in a process of its own, which a batch system ends
+        command = [sys.executable, "-c", ENTRY, "sweep", str(spec), "-o", str(out), "--workers", str(workers)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        wait_for_a_part(out)
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate(timeout=60)
+        status = process.returncode
+    else:
+        monkeypatch.setattr(results_store, "_LEAST_PAUSE_S", 0.1)
+        ctrl_c = threading.Thread(target=lambda: (wait_for_a_part(out), _thread.interrupt_main()))
+        ctrl_c.start()
+        result = run("sweep", spec, "-o", out, "--workers", 0)
+        ctrl_c.join()
+        stderr, status = result.stderr, result.exit_code
+    assert status == (143 if workers else 130), stderr
     kept = load_results(out).run
     assert len(kept) == kept.cell.nunique() >= 1
     assert f"interrupted: {len(kept)} of 13 cells are kept in {out}; the same command goes on" in stderr
     assert "Traceback" not in stderr
 
-    spec.write_text(text.replace('solver = "dsa"', 'solver = "dsa"\nlimits = { max-messages = 10 }'))
+    spec.write_text(LONG.replace('solver = "dsa"', 'solver = "dsa"\nlimits = { max-messages = 10 }'))
     found = swept(spec, "-o", out, "--workers", 0)
     assert (found["cells"], found["new"], found["failed"]) == (13, 13 - len(kept), 0)
     frame = load_results(out).run
     assert len(frame) == frame.cell.nunique() == 13
     first = frame[frame.cell.isin(kept.cell)].set_index("cell")
     assert (first.wall_time == kept.set_index("cell").wall_time).all()  # not run again
+
+
+def wait_for_a_part(folder: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("cell/part-*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.02)

@@ -78,6 +78,18 @@ class TestFolder:
             Store(tmp_path, {**ABOUT, "name": "x"})
         Store(tmp_path, ABOUT).close()  # neither keeps the lock
 
+    def test_tables_that_are_elsewhere_are_left_alone(self, tmp_path: Path) -> None:
+        mine = tmp_path / "mine"
+        with Store(mine, ABOUT) as store:
+            store.add("a", cell(1))
+        Store(tmp_path / "given", ABOUT).close()
+        (tmp_path / "given" / "run").rmdir()
+        (tmp_path / "given" / "run").symlink_to(mine / "run")
+        with pytest.raises(UserError, match="run: is a link to somewhere else"):
+            Store(tmp_path / "given", ABOUT)
+        assert list((mine / "run").iterdir()), "a part without cells would have been cleared away"
+        Store(mine, ABOUT).close()
+
     def test_a_file_system_without_locks(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         import fcntl
 
@@ -118,9 +130,9 @@ class TestWriting:
         store.add("a", cell(1))
         with monkeypatch.context() as patch:
             patch.setattr(results_store, "write_part", full)
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(UserError, match=f"^{tmp_path}: cannot write there: No space left"):
                 store.flush()
-            with pytest.raises(OSError, match="No space left"):
+            with pytest.raises(UserError, match=f"^{tmp_path}: cannot write there: No space left"):
                 store.add("b", cell(2))
         store.close()
         assert keys(tmp_path) == ["a"]
