@@ -230,6 +230,14 @@ def test_a_chosen_agent_shows_values_mailbox_and_beliefs(viewer: Page, small: Pa
     }
     assert dict(table) == in_words
     assert len(in_words) > 1
+    # What it believes itself is of others.
+    own = viewer.run(
+        "return [...document.querySelectorAll('#beliefs-of tbody tr')].map((row) => `${row.dataset.viewer} ${row.dataset.node}`)"
+    )
+    assert sorted(own) == sorted(
+        viewer.run("return [...Viewer.app.trace.beliefs.keys()].filter((k) => k.startsWith('5 '))")
+    )
+    assert own
 
 
 def test_a_belief_about_some_value_is_told_as_such(viewer: Page, trace_page: Callable[..., Path]) -> None:
