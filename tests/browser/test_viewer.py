@@ -232,7 +232,8 @@ def test_a_chosen_agent_shows_values_mailbox_and_beliefs(viewer: Page, small: Pa
     assert len(in_words) > 1
     # What it believes itself is of others.
     own = viewer.run(
-        "return [...document.querySelectorAll('#beliefs-of tbody tr')].map((row) => `${row.dataset.viewer} ${row.dataset.node}`)"
+        "return [...document.querySelectorAll('#beliefs-of tbody tr')].map("
+        "(row) => `${row.dataset.viewer} ${row.dataset.node}`)"
     )
     assert sorted(own) == sorted(
         viewer.run("return [...Viewer.app.trace.beliefs.keys()].filter((k) => k.startsWith('5 '))")
