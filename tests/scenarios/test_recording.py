@@ -15,7 +15,7 @@ from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.kernel import AgentFailure, ObserverFailure
 from agentsim.runtime.observer import Observer
 from scenarios.sweeps.curves import as_curve, thinned
-from scenarios.sweeps.recording import MOST_LEAVES, Origin, leaves, recording, run_row, simulate
+from scenarios.sweeps.recording import MOST_LEAVES, MOST_POINTS, Origin, leaves, recording, run_row, simulate
 
 
 def random_problem(seed: int, *, n: int = 6, hard: bool = False, real: bool = False) -> Problem:
@@ -211,3 +211,16 @@ class TestCurves:
         assert {points[0], points[-1], points[7_000], points[300]} <= set(thin)
         assert thinned(points[:500], 500) == points[:500]
         assert len(thinned(points[:501], 500)) <= 500
+
+
+def test_a_long_curve_of_an_observer_is_thinned_to_its_ends_and_extremes() -> None:
+    class Long(Observer):
+        def findings(self) -> Any:
+            return {"curve": {"x0": [[t, 1.0 if t == 1234 else 0.0] for t in range(3000)]}}
+
+    with recording(True) as recorder:
+        simulate(random_problem(0), "dpop", observers=[Long])
+    points = [(at, value) for *_, series, _, at, value in recorder.rows["series"] if series == "Long.curve"]
+    assert 3 <= len(points) <= MOST_POINTS
+    assert (points[0], points[-1]) == ((0.0, 0.0), (2999.0, 0.0))
+    assert (1234.0, 1.0) in points
