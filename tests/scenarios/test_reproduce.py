@@ -352,9 +352,11 @@ def test_sigterm_on_a_local_cluster_loses_nothing(site: Path, tmp_path: Path) ->
     dashboard, words = err.splitlines()
     assert (running.returncode, out) == (143, "")
     assert dashboard.startswith("agentsim: dashboard of the cluster: http://127.0.0.1:")
-    kept = tmp_path / "toy-slow"
-    assert words == f"agentsim: interrupted: 2 of 3 cells are kept in {kept}; the same command goes on"
-    assert sorted(json.loads(task)[1] for task in load_results(kept).cell["task"]) == [0, 1]
+    # A cell that a worker has done may still be on its way to us when the signal comes: then it is not among the kept.
+    kept = sorted(json.loads(task)[1] for task in load_results(tmp_path / "toy-slow").cell["task"])
+    assert kept in ([], [0], [1], [0, 1])
+    said = f"interrupted: {len(kept)} of 3 cells are kept in {tmp_path / 'toy-slow'}; the same command goes on"
+    assert words == f"agentsim: {said}"
 
 
 # Terminals ---------------------------------------------------------------------------------------------------------
