@@ -172,20 +172,42 @@ class OrderPlace:
     """All that a node is told of its place in the total order of its component.
 
     Args:
-        component: name of the first variable.
-        index: 0 at the first.
-        predecessor: None at the first.
-        successor: None at the last.
-        size: variables in the component.
-        before: all earlier variables, in order.
+        order: all variables of the component, in order. All places of an order share it.
+        index: its own number in the order, 0 at the first.
     """
 
-    component: str
+    order: tuple[str, ...]
     index: int
-    predecessor: str | None
-    successor: str | None
-    size: int
-    before: tuple[str, ...]
+
+    @property
+    def component(self) -> str:
+        """Name of the first variable."""
+        return self.order[0]
+
+    @property
+    def size(self) -> int:
+        """Number of variables in the component."""
+        return len(self.order)
+
+    @property
+    def predecessor(self) -> str | None:
+        """The variable just before it; None at the first."""
+        return self.order[self.index - 1] if self.index else None
+
+    @property
+    def successor(self) -> str | None:
+        """The variable just after it; None at the last."""
+        return self.order[self.index + 1] if self.index + 1 < len(self.order) else None
+
+    @property
+    def before(self) -> tuple[str, ...]:
+        """All earlier variables, in order."""
+        return self.order[: self.index]
+
+    @property
+    def after(self) -> tuple[str, ...]:
+        """All later variables, in order."""
+        return self.order[self.index + 1 :]
 
 
 def components(problem: Problem) -> list[tuple[str, ...]]:
@@ -308,21 +330,9 @@ def _smallest_last(problem: Problem, graph: PrimalGraph) -> list[int]:
     return chosen[::-1]
 
 
-def order_place(order: Sequence[str], index: int) -> OrderPlace:
-    """Return the place of the variable at `index` of one component's order."""
-    return OrderPlace(
-        component=order[0],
-        index=index,
-        predecessor=order[index - 1] if index else None,
-        successor=order[index + 1] if index + 1 < len(order) else None,
-        size=len(order),
-        before=tuple(order[:index]),
-    )
-
-
-def order_places(orders: Sequence[Sequence[str]]) -> dict[str, OrderPlace]:
-    """Return every variable's place. Quadratic in a component's size, as each place lists those before it."""
-    return {name: order_place(order, i) for order in orders for i, name in enumerate(order)}
+def order_places(orders: Sequence[tuple[str, ...]]) -> dict[str, OrderPlace]:
+    """Return every variable's place."""
+    return {name: OrderPlace(order, i) for order in orders for i, name in enumerate(order)}
 
 
 def evaluator(constraint: Constraint, places: Mapping[str, OrderPlace]) -> str:

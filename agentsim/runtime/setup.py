@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from agentsim.dcop.compile_owners import compile_owners
-from agentsim.dcop.ordering import HEURISTICS, OrderPlace, build_orders
+from agentsim.dcop.ordering import HEURISTICS, build_orders, order_places
 from agentsim.dcop.problem import Problem
-from agentsim.dcop.pseudotree import PseudoTree, build_tree, smallest_table_tree
+from agentsim.dcop.pseudotree import PseudoTree, build_tree
+from agentsim.dcop.tree_search import smallest_table_tree
 from agentsim.errors import UserError
 from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
@@ -89,18 +90,7 @@ def prepare(
 
 def with_orders(setup: Setup, orders: list[tuple[str, ...]]) -> Setup:
     """Return the setup with total orders and each node's place in its own."""
-    places = {}
-    for order in orders:
-        for i, name in enumerate(order):
-            places[name] = OrderPlace(
-                component=order[0],
-                index=i,
-                predecessor=order[i - 1] if i else None,
-                successor=order[i + 1] if i + 1 < len(order) else None,
-                size=len(order),
-                before=order[:i],
-            )
-    return dataclasses.replace(setup, orders=tuple(orders), order_places=places)
+    return dataclasses.replace(setup, orders=tuple(orders), order_places=order_places(orders))
 
 
 def encode_places(setup: Setup) -> dict[str, Any]:

@@ -86,9 +86,19 @@ def test_places_and_evaluators(problem: Problem) -> None:
     places = order_places(orders)
     for order in orders:
         for i, name in enumerate(order):
-            before = order[i - 1] if i else None
-            after = order[i + 1] if i + 1 < len(order) else None
-            assert places[name] == OrderPlace(order[0], i, before, after, len(order), order[:i])
+            place = places[name]
+            assert place == OrderPlace(order, i)
+            assert (place.component, place.size, place.before, place.after) == (
+                order[0],
+                len(order),
+                order[:i],
+                order[i + 1 :],
+            )
+            assert (place.predecessor, place.successor) == (
+                order[i - 1] if i else None,
+                order[i + 1] if i + 1 < len(order) else None,
+            )
+            assert place.order is order, "one tuple for all: places of a long order would not fit in memory"
     for c in problem.constraints.values():
         last = evaluator(c, places)
         assert set(c.scope) <= {*places[last].before, last}

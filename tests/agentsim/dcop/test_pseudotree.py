@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from agentsim.dcop import pseudotree
 from agentsim.dcop.ordering import HEURISTICS, components, preference_ranks
 from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
-from agentsim.dcop.pseudotree import PseudoTree, build_tree, candidate_trees, cells_text, smallest_table_tree
+from agentsim.dcop.pseudotree import PseudoTree, build_tree, cells_text
+from agentsim.dcop.tree_search import smallest_table_tree
 from agentsim.errors import ProblemError, SolverRefusal, UserError
 
 
@@ -120,11 +121,8 @@ def test_invariants_and_the_choices_of_the_distributed_dfs(problem: Problem, heu
 def test_searched_trees_keep_the_invariants_and_are_no_worse(problem: Problem) -> None:
     best = smallest_table_tree(problem)
     check(best, problem)
-    candidates = list(candidate_trees(problem, 5))
-    for tree in candidates:
-        check(tree, problem)
-        assert best.largest_table(problem) <= tree.largest_table(problem)
-    assert not problem.variables or candidates[0] == build_tree(problem)
+    if problem.variables:
+        assert best.largest_table(problem) <= build_tree(problem).largest_table(problem)
     assert smallest_table_tree(problem) == best
 
 
