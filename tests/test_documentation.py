@@ -163,6 +163,12 @@ def test_links_of_the_readme_lead_somewhere() -> None:
     assert all((ROOT / target).exists() for target in targets if "://" not in target)
 
 
+def test_every_solver_of_the_readme_is_registered_and_the_other_way_round() -> None:
+    first = re.findall(r"^\| (`[a-z0-9-]+`(?:, `[a-z0-9-]+`)*) \|", (ROOT / "README.md").read_text(), flags=re.M)
+    table = [name.strip("`") for names in first for name in names.split(", ")]
+    assert sorted(table) == registry.names("solvers")
+
+
 # What is made from the code ------------------------------------------------------------------------------------------
 
 
