@@ -1,6 +1,6 @@
 """Every complete solver against brute force, on problems and networks that break solvers.
 
-The number of problems comes from AGENTSIM_PROBLEMS (default 500 for each solver, the networks taking turns);
+The number of problems comes from AGENTSIM_PROBLEMS (default 150 for each solver, the networks taking turns);
 some runs also replay and verify their logs, hold every disclosure statement of every viewer against
 the truth, and solve the maximising twin.
 """
@@ -21,7 +21,7 @@ from agentsim.runtime.agent import Agent
 from agentsim.testing import brute_force, check_statements, random_problem, twin
 
 NETWORKS = ("unit", "uniform:1,10", "exponential:3", "uniform:1,5+loss:.3+duplicate:.2+reorder+reliable")
-PROBLEMS = int(os.environ.get("AGENTSIM_PROBLEMS", "500"))
+PROBLEMS = int(os.environ.get("AGENTSIM_PROBLEMS", "150"))
 CHUNK = 50
 COMPLETE: dict[str, type[Agent]] = {
     e.name: cls for e in entry_points(group="agentsim.solvers") if getattr(cls := e.load(), "complete", False)

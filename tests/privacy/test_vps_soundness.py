@@ -1,7 +1,7 @@
 """No sound rule ever excludes the truth, and costs upside down, shifted or with another price of conflict are the same.
 
 Random runs of every solver that has a reader, on problems of all kinds and on slow, lossy and disorderly networks. How
-many problems comes from AGENTSIM_PROBLEMS (default 20, each solved by all solvers); 1,300 are more than 10,000 runs.
+many problems comes from AGENTSIM_PROBLEMS (default 10, each solved by all solvers); 1,300 are more than 10,000 runs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from agentsim.runtime.statements import Term
 from agentsim.testing import random_problem, twin
 from privacy.vps import Exact, Vps, exclusions
 
-PROBLEMS = int(os.environ.get("AGENTSIM_PROBLEMS", "20"))
+PROBLEMS = int(os.environ.get("AGENTSIM_PROBLEMS", "10"))
 CHUNK = 10
 INF = math.inf
 DIMES = registry.find("generators", "dimes")

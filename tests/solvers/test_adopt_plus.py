@@ -27,14 +27,14 @@ def is_right(result: Result, optimum: float) -> bool:
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_finds_the_optimum(network: str) -> None:
-    for seed in range(60):
+    for seed in range(24):
         problem = random_problem(np.random.default_rng(seed))
         result = simulate(problem, AdoptPlus, seed=seed, network=network, invariants=True, max_messages=500_000)
         assert is_right(result, brute_force(problem)), f"seed {seed}: {result.status} {result.cost}"
 
 
 def test_survives_duplicates_by_itself() -> None:
-    for seed in range(200, 240):
+    for seed in range(200, 215):
         problem = random_problem(np.random.default_rng(seed))
         result = simulate(problem, AdoptPlus, seed=seed, network="uniform:1,10+duplicate:.2", invariants=True)
         assert is_right(result, brute_force(problem)), f"seed {seed}: {result.status} {result.cost}"
@@ -57,7 +57,7 @@ def test_sends_far_fewer_messages_than_adopt_in_as_many_cycles() -> None:
 
 
 def test_nothing_is_sent_twice_unless_asked_for() -> None:
-    for seed in range(20):
+    for seed in range(10):
         problem = random_problem(np.random.default_rng(seed))
         result = simulate(problem, AdoptPlus, seed=seed, network="exponential:3")
         last: dict[tuple[str, str, str], bytes] = {}

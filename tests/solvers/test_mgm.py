@@ -54,11 +54,11 @@ class Costs:
 
 
 @cache
-def thousand() -> list[list[Problem]]:
+def many() -> list[list[Problem]]:
     """Return random problems, twenty and twenty; fractional costs stand together, so that few runs have rounding."""
-    drawn = [random_problem(np.random.default_rng(seed), max_variables=5) for seed in range(1000)]
+    drawn = [random_problem(np.random.default_rng(seed), max_variables=5) for seed in range(500)]
     drawn.sort(key=lambda problem: problem.integral)
-    return [drawn[first : first + 20] for first in range(0, 1000, 20)]
+    return [drawn[first : first + 20] for first in range(0, 500, 20)]
 
 
 def side_by_side(problems: list[Problem]) -> Problem:
@@ -110,7 +110,7 @@ def assignments(problem: Problem, result: Result) -> list[dict[str, int]]:
 def test_the_cost_never_rises_and_only_partners_move_together(solver: type[Mgm | Mgm2]) -> None:
     """A thousand random problems, in fifty runs of twenty each, side by side."""
     moves = together = 0
-    for seed, twenty in enumerate(thousand()):
+    for seed, twenty in enumerate(many()):
         problem, network = side_by_side(twenty), NETWORKS[seed % 5 if seed % 10 else -1]
         result = simulate(problem, solver, seed=seed, network=network, rounds=4, penalty=PENALTY, **WATCHED)
         parts = [Costs(part) for part in twenty]
