@@ -108,7 +108,7 @@ def assignments(problem: Problem, result: Result) -> list[dict[str, int]]:
 
 @pytest.mark.parametrize("solver", [Mgm, Mgm2])
 def test_the_cost_never_rises_and_only_partners_move_together(solver: type[Mgm | Mgm2]) -> None:
-    """A thousand random problems, in fifty runs of twenty each, side by side."""
+    """Five hundred random problems, in twenty-five runs of twenty each, side by side."""
     moves = together = 0
     for seed, twenty in enumerate(many()):
         problem, network = side_by_side(twenty), NETWORKS[seed % 5 if seed % 10 else -1]
