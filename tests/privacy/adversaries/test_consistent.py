@@ -48,7 +48,7 @@ from privacy.adversaries.profiles import Cells, loss
 from privacy.vps.metrics import GAINS, full_loss
 from privacy.vps.prior import make_prior
 
-SOLVERS = ["adopt", "bnb-adopt", "dpop", "synchbb", "brute-force", "mb-dpop"]
+SOLVERS = ["adopt", "bnb-adopt", "dpop", "synchbb", "brute-force", "mb-dpop", "afb"]
 INCOMPLETE = sorted(e.name for e in entry_points(group="agentsim.solvers") if not getattr(e.load(), "complete", False))
 
 
