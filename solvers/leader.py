@@ -129,7 +129,7 @@ class Leader(AskingAgent):
 
     async def follow(self) -> Values | None:
         """Answer every question; return the solution when it comes."""
-        drain, send, check = self._drain, self.send, self.port.check
+        drain, send, check = self._drain, self.send, self.check
         cost, checks = self.share.cost, self.share.checks
         while True:
             for sender, mail in await drain:

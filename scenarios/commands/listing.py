@@ -14,7 +14,7 @@ import click
 if TYPE_CHECKING:
     from rich.console import Console
 
-KINDS: Final = ("solvers", "observers", "generators", "aggregators", "networks", "experiments")
+KINDS: Final = ("solvers", "observers", "generators", "aggregators", "networks", "experiments", "adversaries")
 
 NETWORKS: Final = (
     ("unit", "every message takes 1: an instant is a cycle", "latency"),
@@ -22,13 +22,25 @@ NETWORKS: Final = (
     ("uniform:LO,HI", "uniform between LO and HI", "latency"),
     ("exponential:MEAN", "exponential", "latency"),
     ("lognormal:MU,SIGMA", "log-normal", "latency"),
+    (
+        "priority:LEVELS[,STAY]",
+        "4**level times a draw from 1 to 2; each pair draws a level and keeps it for STAY packets or so (10)",
+        "latency",
+    ),
+    ("burst:PERIOD", "at the receiver's next multiple of PERIOD that is at least 1 later", "latency"),
     ("loss:P", "each message is lost with probability P", "modifier"),
     ("duplicate:P", "each message arrives twice with probability P", "modifier"),
     ("reorder", "messages of a pair may overtake each other", "modifier"),
     ("partition:A,B|C@T1-T2", "two groups of agents cannot reach each other from T1 to T2", "modifier"),
     ("crash:NAME@T", "the agent crashes at T, for good", "modifier"),
-    ("crash:NAME@T1-T2", "the agent crashes at T1 and starts anew at T2", "modifier"),
+    (
+        "crash:NAME@T1-T2",
+        "the agent crashes at T1 and restarts at T2, recovering its state if reliable",
+        "modifier",
+    ),
     ("slow:NAME*F", "what the agent sends takes F times as long", "modifier"),
+    ("hold:A>B@T1-T2", "what would arrive from A at B from T1 to T2 arrives at T2; A or B may be *", "modifier"),
+    ("late:A>B@N*T", "the N-th message from A to B takes T", "modifier"),
     ("reliable", "acknowledgement, retransmission and resequencing beneath the algorithm", "modifier"),
 )
 
@@ -43,7 +55,8 @@ def list_(kind: str, as_json: bool) -> int:
     """
     from scenarios.screen import console, print_json, table, text
 
-    rows = networks() if kind == "networks" else registered(kind)
+    own = {"networks": networks, "adversaries": adversaries}
+    rows = own[kind]() if kind in own else registered(kind)
     if as_json:
         print_json({kind: rows})
         return 0
@@ -69,6 +82,16 @@ def list_(kind: str, as_json: bool) -> int:
 def networks() -> list[dict[str, Any]]:
     """Return the latency models and modifiers."""
     return [{"name": name, "summary": summary, "kind": kind} for name, summary, kind in NETWORKS]
+
+
+def adversaries() -> list[dict[str, Any]]:
+    """Return the adversaries, with what they do and their parameters."""
+    from scenarios.adversaries import ADVERSARIES
+
+    return [
+        {"name": name, "summary": cls.summary(), "status": cls.kind, "parameters": parameters(cls)}
+        for name, cls in ADVERSARIES.items()
+    ]
 
 
 def registered(kind: str) -> list[dict[str, Any]]:

@@ -48,6 +48,12 @@ _MAX_SHOWN: Final = 60
 @click.option("--network", default="unit", show_default=True, metavar="SPEC", help="Latency and faults.")
 @click.option("--observe", multiple=True, metavar="NAME[:K=V,...]", help="Attach an observer (repeat for more).")
 @click.option(
+    "--adversary",
+    multiple=True,
+    metavar="NAME[:agent=A,K=V,...]",
+    help="Attack the run (repeat for more); `agentsim list adversaries` shows them.",
+)
+@click.option(
     "--privacy",
     multiple=True,
     metavar="KEY=VALUE",
@@ -72,6 +78,7 @@ def solve(
     params: tuple[str, ...],
     seed: int,
     observe: tuple[str, ...],
+    adversary: tuple[str, ...],
     privacy: tuple[str, ...],
     distribution: str | None,
     log: str | None,
@@ -84,9 +91,10 @@ def solve(
     from agentsim import load, simulate
     from agentsim.runtime import registry
     from agentsim.runtime.setup import find_solver
+    from scenarios.commands.adversary import show_attacks, staged
     from scenarios.commands.privacy import naming, rational_run
     from scenarios.diagnostics import Diagnostics
-    from scenarios.screen import Progress, print_json
+    from scenarios.screen import Progress, console, print_json
 
     given = parse_pairs(params, "-p")
     name, solver = find_solver(algo)
@@ -97,7 +105,8 @@ def solve(
     with Progress(f"reading {problem}") as progress:
         loaded = load(problem, seed=seed, distribution=distribution)
         loaded, gates, observers = rational_run(loaded, problem, privacy, observe, redact=options["redact"])
-        attached: list[ObserverLike] = [*observers]
+        attacks, watching = staged(adversary, loaded, algo, given, options)
+        attached: list[ObserverLike] = [*observers, *watching]
         if page is not None:
             attached.append(page.observer(next((o for o in observe if o.partition(":")[0] == "vps"), None)))
         diagnostics = Diagnostics(verbose)
@@ -116,8 +125,6 @@ def solve(
                     )  # fmt: skip
             except (UserError, KeyboardInterrupt):
                 raise
-            except OSError as error:  # an agent's own would be an AgentFailure
-                raise UserError(f"{log or 'log'}: cannot write the log: {error.strerror}") from None
             except Exception as error:
                 failure = error
                 result = getattr(error, "result", None)
@@ -129,9 +136,12 @@ def solve(
         shown = result.to_json() if result is not None else _nothing(loaded, name, seed, "error")
         if failure is not None:
             shown["error"] = str(failure)
+        if attacks:
+            shown["adversaries"] = [attack.told(shown["findings"]) for attack in attacks]
         print_json(shown)
     elif result is not None:
         show_result(loaded, result, str(options["network"]), log)
+        show_attacks(console(), attacks, result)
     if page is not None:
         _keep(page, waits=result is not None and result.status != "interrupted")
     return 1 if result is None or failure is not None else EXIT.get(result.status, 0)
@@ -158,12 +168,17 @@ def _keep(page: LivePage, *, waits: bool) -> None:
 
 
 def tell_failure(failure: BaseException) -> None:
-    """Write the traceback of an agent's or observer's exception, and who it was, to standard error."""
+    """Write the traceback of an agent's or observer's exception, and who it was, to standard error.
+
+    A full disk is nobody's exception: one line says which log could not be written.
+    """
+    from agentsim.record.log import LogUnwritable
     from scenarios.screen import complain, plain
 
     cause = failure.__cause__ or failure
-    for line in "".join(traceback.format_exception(cause)).splitlines():
-        print(plain(line), file=sys.stderr)
+    if not isinstance(failure, LogUnwritable):
+        for line in "".join(traceback.format_exception(cause)).splitlines():
+            print(plain(line), file=sys.stderr)
     complain(failure if isinstance(failure, RunError) else f"{type(failure).__name__}: {failure}")
 
 
