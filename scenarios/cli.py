@@ -15,9 +15,7 @@ from typing import Any, Final, NoReturn
 
 import click
 
-USER_ERROR: Final = 2
-INTERRUPTED: Final = 130
-BROKEN_PIPE: Final = 141
+from scenarios.status import BROKEN_PIPE, FAILED, INTERRUPTED, USER_ERROR
 
 COMMANDS: Final = {
     "solve": ("scenarios.commands.solve:solve", "Solve a problem with asynchronous agents."),
@@ -34,6 +32,7 @@ COMMANDS: Final = {
     "audit": ("scenarios.commands.audit:audit", "Guess from messages: how much epsilon is at least."),
     "sweep": ("scenarios.commands.sweep:sweep", "Run many cells from a specification, and keep what comes of them."),
     "report": ("scenarios.commands.report:report", "A page to look at: a sweep's results, or a log replayed."),
+    "explore": ("scenarios.commands.explore:explore", "Many schedules, every run checked, failures shrunk."),
     "bench": ("scenarios.commands.bench:bench", "Measure the kernel or the solvers."),
     "demo": ("scenarios.demo:demo", "A guided tour, a minute at most."),
 }
@@ -115,10 +114,13 @@ def _told(error: Exception) -> int:
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return USER_ERROR
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:  # a name too long for a file, say
+        _complain(f"{os.fsdecode(error.filename)}: {error.strerror}")
+        return USER_ERROR
     import traceback
 
     traceback.print_exception(error)
-    return 1
+    return FAILED
 
 
 def _complain(words: object) -> None:

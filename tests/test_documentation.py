@@ -248,6 +248,7 @@ CALLS = {
     "reproduce": "reproduce vps-examples --workers 0",
     "epsilon": "epsilon --sigma inf --gamma inf -q .1 --iterations 1",
     "audit": "audit once --runs 8",
+    "explore": "explore scenarios/problems/meetings.yaml --algo dpop --runs 1",
     "bench kernel": "bench kernel --agents 5 --deliveries 500",
     "bench solvers": "bench solvers --agents 3",
     "sweep": "sweep small.toml -o swept --workers 0",

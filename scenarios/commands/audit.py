@@ -9,6 +9,7 @@ import click
 
 from agentsim.errors import UserError
 from scenarios.commands.options import SEED, parse_pairs
+from scenarios.status import FAILED
 
 if TYPE_CHECKING:
     from agentsim.runtime.mechanisms import Claim
@@ -67,7 +68,7 @@ def audit(
             statistics = conduct(game, runs or RUNS, pool, bar)
     except WorkerDied as error:  # nothing in our traceback would tell more
         complain(error)
-        return 1
+        return FAILED
     found = _to_json(game, claim, find(statistics, at), min(len(statistics[0].zero), len(statistics[0].one)))
     if as_json:
         print_json(found)

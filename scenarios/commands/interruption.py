@@ -5,10 +5,9 @@ from __future__ import annotations
 import signal
 import threading
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
-INTERRUPTED: Final = 130
-TERMINATED: Final = 143
+from scenarios.status import INTERRUPTED, TERMINATED
 
 
 class Interruption:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentsim.errors import RunError
+from scenarios.status import DIFFERS, FAILED
 
 if TYPE_CHECKING:
     from agentsim.record.replay import ReplayResult
-
-DIFFERS: Final = 4
 
 
 @click.command()
@@ -63,7 +62,7 @@ def replay(log: str, observe: tuple[str, ...], verify: bool, as_json: bool) -> i
     elif failure is None:
         _show_replay(log, result)
     if failure is not None:
-        return 1
+        return FAILED
     return DIFFERS if result.verified is False or result.damaged is not None else 0
 
 

@@ -16,6 +16,7 @@ from agentsim.errors import UserError
 from scenarios.commands.interruption import Interruption
 from scenarios.commands.options import SEED
 from scenarios.progress import Bar
+from scenarios.status import FAILED
 
 if TYPE_CHECKING:
     from scenarios.experiments.base import Experiment, Outcome
@@ -69,7 +70,7 @@ def reproduce(
         if kept is not None and bar.total:
             why += f": {bar.done:,} of {bar.total:,} cells are kept in {kept}; the same command goes on"
         complain(why)
-        return interruption.status if isinstance(error, KeyboardInterrupt) else 1
+        return interruption.status if isinstance(error, KeyboardInterrupt) else FAILED
     found = outcome.to_json()
     lost = None
     if folder is not None:
@@ -87,7 +88,7 @@ def reproduce(
             out.print(text(note))
     if lost is not None:
         complain(f"{output}: cannot write: {lost.strerror or lost}")
-        return 1
+        return FAILED
     return 0
 
 

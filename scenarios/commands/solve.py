@@ -16,6 +16,7 @@ import click
 
 from agentsim.errors import RunError, UserError
 from scenarios.commands.options import SEED, parse_pairs
+from scenarios.status import BY_RUN_STATUS, FAILED, UNFINISHED
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from scenarios.diagnostics import Diagnostics
     from scenarios.reports.live import LivePage
     from scenarios.screen import Progress
-
-EXIT: Final = {"timeout": 3, "deadlock": 3, "error": 1, "interrupted": 130}
-"""Exit status by a run's status; 0 for all others."""
 
 LAST_RESORT_S: Final = 5.0
 """How long after it was told to stop a run may go on before the process is ended from outside."""
@@ -144,7 +142,7 @@ def solve(
         show_attacks(console(), attacks, result)
     if page is not None:
         _keep(page, waits=result is not None and result.status != "interrupted")
-    return 1 if result is None or failure is not None else EXIT.get(result.status, 0)
+    return FAILED if result is None or failure is not None else BY_RUN_STATUS.get(result.status, 0)
 
 
 def _live_page() -> LivePage:
@@ -338,4 +336,4 @@ class Monitor:
                 print_json(shown)
             else:
                 print(f"{shown['status']}: best cost so far {shown['cost']}", flush=True)
-        os._exit(EXIT.get(why, 3))
+        os._exit(BY_RUN_STATUS.get(why, UNFINISHED))

@@ -13,6 +13,7 @@ import click
 
 from agentsim.errors import AgentSimError, UserError
 from scenarios.commands.interruption import Interruption
+from scenarios.status import FAILED
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -133,7 +134,7 @@ def _run(
         complain(f"{why}: {kept:,} of {len(tasks):,} cells are kept in {output}; the same command goes on")
         if as_json:
             show(None)
-        return 1 if isinstance(error, AgentSimError) else interruption.status
+        return FAILED if isinstance(error, AgentSimError) else interruption.status
     if as_json:
         show(statuses(results))
     else:

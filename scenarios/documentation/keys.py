@@ -142,6 +142,25 @@ LIST: Final = {
     "kind that was asked for: solvers, observers, generators, aggregators, networks or experiments.",
 }
 
+EXPLORE: Final = {
+    "runs": "of all solvers together, those of earlier calls with the same folder among them.",
+    "failed": "how many failed a check.",
+    "hung": "how many were stopped at a limit.",
+    "told": "how many ended without an answer, and said so, on a network that loses messages.",
+    "refused": "how many problems were refused.",
+    "first_failure": "null, or an object: the command that repeats it, why, kind, hung, solver, problem (a file), "
+    "network, seed, params, size, and as what it was found.",
+    "solvers": "by solver: runs, and how many of them failed, hung, were told or refused.",
+    "families": "the same by family of networks.",
+    "checks": "how many of each were made.",
+    "sampled": "checks that are made of every so many runs only.",
+    "messages": "that all solvers sent.",
+    "seconds": "how long it took, earlier calls included.",
+    "cpu_seconds": "of processors.",
+    "failures": "all that are told of: the first of each kind of each solver.",
+    "asked": "what is explored.",
+}
+
 COMMANDS: Final[dict[str, Mapping[str, str]]] = {
     "solve": SOLVE,
     "replay": REPLAY,
@@ -152,6 +171,7 @@ COMMANDS: Final[dict[str, Mapping[str, str]]] = {
     "reproduce": REPRODUCE,
     "epsilon": EPSILON,
     "audit": AUDIT,
+    "explore": EXPLORE,
     "bench kernel": BENCH_KERNEL,
     "bench solvers": BENCH_SOLVERS,
 }

@@ -13,17 +13,17 @@ import agentsim
 from agentsim.record import log as log_format
 from agentsim.runtime.result import STATUSES
 from scenarios import cli
-from scenarios.commands.solve import EXIT
 from scenarios.documentation import keys
 from scenarios.documentation.markdown import code, escaped, prose, span, table
+from scenarios.status import BY_RUN_STATUS, DIFFERS, FAILED, INTERRUPTED, UNFINISHED, USER_ERROR
 
 EXITS: Final = {
     0: "solved, infeasible, abandoned, or stopped as told; a log that verifies; a sweep all of whose cells were run",
-    1: "an agent or an observer failed (with its traceback)",
-    2: "something in the input is wrong: a file, a name, an option, a parameter; one line on standard error says what",
-    3: "a limit was reached, or the run ended in a deadlock",
-    4: "a log differs, is damaged, or was cut off where it had to be whole",
-    130: "interrupted; the log is whole up to there, the best so far is printed, a sweep can be resumed",
+    FAILED: "an agent or an observer failed (with its traceback)",
+    USER_ERROR: "something in the input is wrong (a file, a name, an option, a parameter): one line says what",
+    UNFINISHED: "a limit was reached, or the run ended in a deadlock",
+    DIFFERS: "a log differs, is damaged, or was cut off where it had to be whole; exploration found a fault",
+    INTERRUPTED: "interrupted; the log is whole up to there, the best so far is printed, a sweep can be resumed",
 }
 """What each exit status means."""
 
@@ -80,7 +80,7 @@ def helps(name: str = "", command: click.Command | None = None) -> Iterator[tupl
 def _commands() -> str:
     parts = ["# Commands", "As `agentsim COMMAND --help` shows them.", "## Exit status"]
     parts.append(table(("status", "meaning"), EXITS.items()))
-    by_status = [(span(status), EXIT.get(status, 0)) for status in STATUSES]
+    by_status = [(span(status), BY_RUN_STATUS.get(status, 0)) for status in STATUSES]
     parts += ["How a run ended is its *status*, and that decides the exit status of `agentsim solve`:",
               table(("status of the run", "exit"), by_status)]  # fmt: skip
     for name, text in helps():

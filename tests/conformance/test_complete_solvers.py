@@ -1,81 +1,45 @@
-"""Every complete solver against brute force, on problems and networks that break solvers.
+"""The standing set: every complete solver under every family of schedules, on problems that break solvers.
 
-The number of problems comes from AGENTSIM_PROBLEMS (default 150 for each solver, the networks taking turns);
-some runs also replay and verify their logs, hold every disclosure statement of every viewer against
-the truth, and solve the maximising twin.
+What `agentsim explore` checks by the million is checked here on a few: the end, cost and optimum of every run, and on
+some the log's replay, the truth of every disclosure statement and of every belief, repetition, observers replayed.
+The number of runs for each solver comes from AGENTSIM_PROBLEMS (default 80). Maximising twins are added.
 """
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator
-from importlib.metadata import entry_points
-from typing import Any
 
 import numpy as np
 import pytest
 
-from agentsim import Problem, Result, replay, simulate
-from agentsim.runtime.agent import Agent
-from agentsim.testing import brute_force, check_statements, random_problem, twin
+from agentsim.runtime.setup import find_solver
+from agentsim.testing import brute_force, random_problem, twin
+from scenarios.exploration import check_run, draw_network, explore, options_of, solvers_of
+from scenarios.exploration.checks import DEAR
 
-NETWORKS = ("unit", "uniform:1,10", "exponential:3", "uniform:1,5+loss:.3+duplicate:.2+reorder+reliable")
-PROBLEMS = int(os.environ.get("AGENTSIM_PROBLEMS", "150"))
-CHUNK = 50
-COMPLETE: dict[str, type[Agent]] = {
-    e.name: cls for e in entry_points(group="agentsim.solvers") if getattr(cls := e.load(), "complete", False)
-}
+RUNS = int(os.environ.get("AGENTSIM_PROBLEMS", "80"))
+CHUNK = 40
+COMPLETE = solvers_of(["complete"])
 
 
-def options_of(name: str, cls: type[Agent], i: int) -> Iterator[tuple[str, Any]]:
-    """Parameters worth varying, for those solvers that have them."""
-    fields = set(cls.Params.__dataclass_fields__) if cls.Params is not None else set()
-    if "invariants" in fields:
-        yield "invariants", True
-    if "tree" in fields and i % 5 == 0:
-        yield "tree", "messages"
-    if "carry" in fields and i % 2:
-        yield "carry", "best"
-    if "k" in fields:
-        yield "k", 1 + i % 2
-    if "order" in fields and i % 7 == 3:
-        yield "order", "lexical"
+@pytest.mark.parametrize("start", range(0, RUNS, CHUNK))
+def test_every_complete_solver_stands_all_schedules(start: int) -> None:
+    runs = min(CHUNK, RUNS - start)
+    tally = explore(None, COMPLETE, runs=runs, seed=1000 + start, max_variables=6, shrink=0)
+    assert tally.failures == []
+    assert tally.count("right") == runs * len(COMPLETE)
+    assert set(DEAR) < set(tally.checks)
 
 
-def problem(i: int) -> Problem:
-    """Mostly small problems, for plain ADOPT takes long on a few of the larger ones; every tenth is larger."""
-    rng = np.random.default_rng([20, i])
-    return random_problem(rng, max_variables=6, max_cells=150) if i % 10 == 0 else random_problem(rng, max_cells=48)
-
-
-def check_optimal(result: Result, optimum: float, where: str, tolerance: float) -> None:
-    if math.isinf(optimum):
-        assert result.status == "infeasible", where
-    else:
-        assert result.status == "optimal", f"{where}: {result.status} {result.deadlock}"
-        assert result.cost == pytest.approx(optimum, abs=max(tolerance, 1e-9)), where
-        assert result.bound == pytest.approx(optimum, abs=max(tolerance, 1e-9)), where
-        assert result.violations == 0, where
-
-
-@pytest.mark.parametrize("start", range(0, PROBLEMS, CHUNK))
-@pytest.mark.parametrize("name", sorted(COMPLETE))
-def test_optimal_verified_and_truthful(name: str, start: int) -> None:
-    cls = COMPLETE[name]
-    for i in range(start, min(start + CHUNK, PROBLEMS)):
-        given = problem(i)
-        optimum = brute_force(given)
-        options = dict(options_of(name, cls, i))
-        network = NETWORKS[i % len(NETWORKS)]
-        where = f"{name} on problem {i}, {network}, {options}"
-        result = simulate(given, name, seed=i, network=network, max_messages=300_000, **options)
-        check_optimal(result, optimum, where, given.tolerance)
-        if i % 4 == 0:
-            replayed = replay(result.log, verify=True)
-            assert replayed.verified, (where, replayed.first_difference)
-        if i % 8 == 1:
-            check_statements(given, result, name, **options)
-        if i % 10 == 2:
-            other = simulate(twin(given), name, seed=i, network=network, max_messages=300_000, **options)
-            check_optimal(other, -optimum, f"twin of {where}", given.tolerance)
+@pytest.mark.parametrize("name", COMPLETE)
+def test_a_maximising_twin_has_the_negative_optimum(name: str) -> None:
+    for i in range(max(1, RUNS // 10)):
+        rng = np.random.default_rng([20, i])
+        given = random_problem(rng, max_cells=48)
+        mirrored = twin(given)
+        _, network = draw_network(rng, given.agents)
+        options = options_of(find_solver(name)[1], i)
+        verdict = check_run(
+            mirrored, name, seed=i, network=network, params=options, optimum=-brute_force(given), dear=()
+        )
+        assert verdict.outcome == "right", (name, i, network, verdict)

@@ -13,7 +13,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,6 +24,7 @@ from agentsim.testing import check_statements, random_problem, twin
 from privacy.adversaries.consistent import Consistent
 from privacy.vps import Vps
 from privacy.vps.observer import exclusions
+from scenarios.exploration import options_of
 from scenarios.generators.dimes import Dimes
 from scenarios.generators.graph_coloring import GraphColoring
 
@@ -47,24 +48,6 @@ def fewer(cls: type[Agent], i: int) -> dict[str, Any]:
     }
     fields = {field.name for field in dataclasses.fields(cls.Params)}
     return {name: value for name, value in given.items() if name in fields}
-
-
-def options_of(cls: type[Agent], i: int) -> dict[str, Any]:
-    """Return also every choice that a parameter leaves, in turn, where the choices go together."""
-    few = fewer(cls, i)
-    if cls.Params is None:
-        return few
-    varied, turn = dict(few), i
-    for name, hint in get_type_hints(cls.Params).items():
-        choices = (False, True) if hint is bool else get_args(hint) if get_origin(hint) is Literal else ()
-        if choices and name not in few:
-            turn, choice = divmod(turn, len(choices))
-            varied[name] = choices[choice]
-    try:
-        cls.Params(**varied)
-    except ValueError:
-        return few
-    return varied
 
 
 def problem(i: int) -> Problem:

@@ -607,7 +607,7 @@ def test_help_offers_what_exists() -> None:
         assert name in result.stdout
         assert summary in result.stdout
         assert run(name, "--help").exit_code == 0
-    assert "No such command" in one_line(run("explore"))
+    assert "No such command" in one_line(run("imagine"))
 
 
 def test_version() -> None:
