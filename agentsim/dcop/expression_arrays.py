@@ -21,6 +21,8 @@ from agentsim.dcop.problem import EXACT_LIMIT, Value
 _MAX_STEPS: Final = 4000
 """Both branches of every `if` are followed: stop before that explodes."""
 
+_MAX_STRING: Final = 64
+
 
 class NotArrays(Exception):
     """Arrays would not give exactly Python's result here: evaluate tuple by tuple."""
@@ -53,8 +55,9 @@ def axis_array(values: Sequence[Value], shape: Sequence[int]) -> Array:
     """Return the values of a domain as an array of this shape."""
     kinds = {type(v) for v in values}
     if kinds == {str}:
-        if any("\0" in v for v in values if isinstance(v, str)):
-            raise NotArrays  # numpy drops trailing zeros of strings
+        texts = [v for v in values if isinstance(v, str)]
+        if any("\0" in v for v in texts) or max(map(len, texts)) > _MAX_STRING:
+            raise NotArrays  # numpy drops trailing zeros of strings, and gives each the room of the longest
         return Array(np.array(values).reshape(shape), None)
     if not kinds <= {int, float} and kinds != {bool}:
         raise NotArrays

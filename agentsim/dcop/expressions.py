@@ -16,7 +16,7 @@ import math
 import re
 import textwrap
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Final
@@ -47,7 +47,13 @@ MAX_ARRAY_WORK: Final = 500_000_000
 """Nodes times tuples that one expression may cost when it is evaluated over whole domains."""
 MAX_TUPLE_WORK: Final = 10_000_000
 """Nodes times tuples that one expression may cost when it is evaluated tuple by tuple."""
+TUPLE_WORK: Final = 100
+"""How much longer a node takes tuple by tuple than over whole domains."""
 _CHUNK_CELLS: Final = 1 << 18
+
+
+def _nothing_said(work: int) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +81,18 @@ class Expression:
         return self._run(compile_body(self.body), dict(values))
 
     def tabulate(
-        self, scope: Sequence[str], domains: Sequence[Sequence[Value]], frozen: Mapping[str, Value] | None = None
+        self,
+        scope: Sequence[str],
+        domains: Sequence[Sequence[Value]],
+        frozen: Mapping[str, Value] | None = None,
+        spend: Callable[[int], bool] = _nothing_said,
     ) -> Table:
         """Tabulate over the product of `domains`, one axis per name of `scope`.
 
-        Names outside the scope take their value from `frozen`. The result is int64 or float64; FormatError when a
-        cost is not a number, when an operation fails for some tuple, or when the work passes the bounds.
+        Names outside the scope take their value from `frozen`. Before work is done `spend` is asked whether there is
+        so much left, in nodes times tuples, `TUPLE_WORK` times that tuple by tuple. The result is int64 or float64;
+        FormatError when a cost is not a number, when an operation fails for some tuple, or when the work passes the
+        bounds.
         """
         fixed = dict(frozen or {})
         known = {*scope, *fixed}
@@ -93,12 +105,18 @@ class Expression:
             raise self._error(f"{cells} tuples, more than the {MAX_TABLE_CELLS} allowed")
         try:
             if cells * self.n_nodes <= MAX_ARRAY_WORK:
+                self._spend(spend, cells * self.n_nodes)
                 return self._tabulate_arrays(scope, domains, fixed)
         except NotArrays:
             pass
         if cells * self.n_nodes > MAX_TUPLE_WORK:
             raise self._error(f"too much work: {cells} tuples of an expression of {self.n_nodes} nodes")
+        self._spend(spend, TUPLE_WORK * cells * self.n_nodes)
         return self._tabulate_tuples(scope, domains, fixed).reshape(sizes)
+
+    def _spend(self, spend: Callable[[int], bool], work: int) -> None:
+        if not spend(work):
+            raise self._error("the expressions of the file take too much work together")
 
     def _tabulate_arrays(self, scope: Sequence[str], domains: Sequence[Sequence[Value]], frozen: Env) -> Table:
         sizes = [len(d) for d in domains]

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from agentsim.errors import UserError
+from agentsim.errors import ProblemError, UserError
 from agentsim.record.log import LogDamaged, LogReader, NotALog
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import Codec, MessageError
@@ -75,7 +75,10 @@ class Log(LogReader):
         header = self.header
         if header is None:
             raise UserError(f"{self.name}: the log was cut off within its header")
-        return decode_problem(header.get("problem"))
+        try:
+            return decode_problem(header.get("problem"))
+        except ProblemError as error:
+            raise UserError(f"{self.name}: header: {error}") from None
 
     def summary(self) -> dict[str, Any]:
         """Read the whole log and return whole, damaged, deliveries, by_type, header, findings, result."""

@@ -6,20 +6,23 @@ A place is a text that begins with the file: `SPEC.toml: solver[2].parameters.k`
 from __future__ import annotations
 
 import math
-import os
-import stat
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 
+from agentsim.dcop.formats.limits import read_file
 from agentsim.dcop.formats.yaml_nodes import shorten
 from agentsim.errors import UserError
 
 MAX_SPEC_BYTES: Final = 4 * 2**20
 """The largest spec that is read."""
 _MAX_LISTED: Final = 30
+_MAX_PARTS: Final = 20
+_PART: Final = r"""(?:[A-Za-z0-9_-]+|"[^"\n]*"|'[^'\n]*')"""
+_DEEP_KEY: Final = re.compile(rf"(?:^|[\[{{,])[ \t]*({_PART}(?:[ \t]*\.[ \t]*{_PART}){{{_MAX_PARTS}}})", re.MULTILINE)
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -53,22 +56,17 @@ def under(where: str, key: str) -> str:
 
 def shown(value: object) -> str:
     """Return a value for a complaint, on one line and short."""
-    return shorten(value) if isinstance(value, str) else shorten(str(value))[1:-1]
+    if isinstance(value, str):
+        return shorten(value)
+    try:
+        return shorten(str(value))[1:-1]
+    except (ValueError, RecursionError):  # thousands of digits, or of tables within tables
+        return "something too large to be shown"
 
 
 def read_text(path: Path, most: int) -> str:
     """Return a file's text; UserError if it is no regular file, too large or not UTF-8."""
-    try:
-        info = os.stat(path)
-        if not stat.S_ISREG(info.st_mode):
-            fail(str(path), "not a regular file")
-        if info.st_size > most:
-            fail(str(path), f"{info.st_size} bytes, more than the {most} allowed")
-        data = path.read_bytes()
-    except OSError as error:
-        fail(str(path), f"cannot be read ({error.strerror or error})")
-    except ValueError as error:
-        fail(shorten(str(path)), f"not a file name ({error})")
+    data = read_file(path, most)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -78,6 +76,9 @@ def read_text(path: Path, most: int) -> str:
 
 def parse_toml(text: str, source: str) -> dict[str, Any]:
     """Return what a TOML text says; UserError if it is none."""
+    if deep := _DEEP_KEY.search(text):  # before the parser, which takes quadratic time for them
+        line = text.count("\n", 0, deep.start(1)) + 1
+        fail(source, f"not TOML: a key of more than {_MAX_PARTS} parts (at line {line})")
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:

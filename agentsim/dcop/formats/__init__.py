@@ -12,14 +12,13 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from agentsim.dcop.formats import cfn, pydcop_writer, pydcop_yaml, wcsp, xcsp
 from agentsim.dcop.formats.amdcop import decode_problem, dump_bytes, encode_problem, load_bytes
-from agentsim.dcop.formats.tuples import MAX_FILE_BYTES
+from agentsim.dcop.formats.limits import MAX_FILE_BYTES, read_file
 from agentsim.dcop.problem import Problem
 from agentsim.errors import FormatError, ProblemError, UserError
 
@@ -48,7 +47,7 @@ def load(path: str | os.PathLike[str], seed: int = 0, distribution: str | os.Pat
     if distribution is not None and suffix not in (".yaml", ".yml"):
         raise UserError(f"{source}: only a pyDCOP file (.yaml, .yml) takes a separate distribution file")
     read = _reader(source, suffix, seed, distribution)
-    data = _read_bytes(source)
+    data = read_file(source, MAX_FILE_BYTES)
     try:
         return read(data)
     except ProblemError as error:
@@ -66,7 +65,7 @@ def _reader(
             other = None
             if distribution is not None:
                 name = os.fspath(distribution)
-                other = (_decode(_read_bytes(name), name), name)
+                other = (_decode(read_file(name, MAX_FILE_BYTES), name), name)
             return lambda data: pydcop_yaml.read(_decode(data, source), source, seed, other)
         case ".xml":
             return lambda data: xcsp.read(data, source)
@@ -77,20 +76,6 @@ def _reader(
         case ".amdcop":
             return lambda data: load_bytes(data, source)
     raise UserError(f"{source}: unknown kind of problem file {suffix!r} (known: {_READABLE})")
-
-
-def _read_bytes(source: str) -> bytes:
-    try:
-        info = os.stat(source)
-        if not stat.S_ISREG(info.st_mode):
-            raise UserError(f"{source}: not a regular file")
-        if info.st_size > MAX_FILE_BYTES:
-            raise UserError(f"{source}: {info.st_size} bytes, more than the {MAX_FILE_BYTES} allowed")
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:
-        raise UserError(f"{source!r}: not a file name ({error})") from None
 
 
 def _decode(data: bytes, source: str) -> str:
@@ -126,4 +111,6 @@ def save(problem: Problem, path: str | os.PathLike[str]) -> list[str]:
             file.writelines(pieces)
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from None
+    except UnicodeEncodeError:
+        raise UserError(f"{target}: cannot be written (a name has half of a surrogate pair)") from None
     return notes

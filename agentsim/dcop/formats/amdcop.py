@@ -15,15 +15,14 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
-from agentsim.dcop.formats.tuples import MAX_DOMAIN_VALUES, Budget
+from agentsim.dcop.formats.limits import MAX_AXES, MAX_DOMAIN_VALUES, MAX_ITEMS
+from agentsim.dcop.formats.tuples import Budget
 from agentsim.dcop.problem import Constraint, Cost, Domain, KnownTo, Problem, Table, Value, Variable, as_table
 from agentsim.errors import FormatError, ProblemError
 
 FORMAT: Final = "agentsim-problem"
 VERSION: Final = 1
 _DTYPES: Final = ("<i1", "<i2", "<i4", "<i8", "<f4", "<f8")
-_MAX_ITEMS: Final = 2_000_000
-_MAX_AXES: Final = 32
 
 Packed = dict[str, Any]
 
@@ -37,7 +36,7 @@ def dump_bytes(problem: Problem, *, redact: bool = False) -> bytes:
 def load_bytes(data: bytes, source: str = "problem") -> Problem:
     """Read the compact form; FormatError on anything else."""
     try:
-        packed = msgpack.unpackb(data, raw=False, max_array_len=_MAX_ITEMS, max_map_len=_MAX_ITEMS, max_ext_len=0)
+        packed = msgpack.unpackb(data, raw=False, max_array_len=MAX_ITEMS, max_map_len=MAX_ITEMS, max_ext_len=0)
     except (ValueError, TypeError, RecursionError, msgpack.exceptions.UnpackException) as error:
         raise FormatError(source, "", f"not msgpack ({str(error)[:100] or type(error).__name__})") from None
     try:
@@ -206,14 +205,15 @@ def _table(value: object, where: str, budget: Budget) -> Table:
     if dtype not in _DTYPES:
         raise ProblemError(f"{where}: dtype {dtype[:20]!r} is not one of {', '.join(_DTYPES)}")
     shape = _get(packed, "shape", list)
-    if not 1 <= len(shape) <= _MAX_AXES:
-        raise ProblemError(f"{where}: {len(shape)} axes, allowed are 1 to {_MAX_AXES}")
+    if not 1 <= len(shape) <= MAX_AXES:
+        raise ProblemError(f"{where}: {len(shape)} axes, allowed are 1 to {MAX_AXES}")
     sizes = [_index(s, MAX_DOMAIN_VALUES + 1, where) for s in shape]
     data = _get(packed, "data", bytes)
     n_bytes = budget.cells(where, sizes) * int(dtype[2])
     if n_bytes != len(data):
         raise ProblemError(f"{where}: {len(data)} bytes for a table of {n_bytes}")
-    return as_table(np.frombuffer(data, dtype=dtype).reshape(sizes), where)
+    with np.errstate(invalid="ignore"):  # some NaNs make numpy warn when they are widened, before they are refused
+        return as_table(np.frombuffer(data, dtype=dtype).reshape(sizes), where)
 
 
 def _zeros(sizes: list[int]) -> Table:
@@ -268,8 +268,8 @@ def _constraint(
 ) -> Constraint:
     name, scope, table, owner, known_to, bounds = _row(value, 6, "a constraint")
     where = f"constraint {_string(name, 'a constraint')}"
-    if not isinstance(scope, list) or len(scope) > _MAX_AXES:
-        raise ProblemError(f"{where}: its scope is not a list of at most {_MAX_AXES} names")
+    if not isinstance(scope, list) or len(scope) > MAX_AXES:
+        raise ProblemError(f"{where}: its scope is not a list of at most {MAX_AXES} names")
     for v in scope:
         if _string(v, where) not in sizes:
             raise ProblemError(f"{where}: unknown variable {v[:40]}")

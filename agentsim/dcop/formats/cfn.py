@@ -15,14 +15,14 @@ from typing import Any, Final, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from agentsim.dcop.formats.limits import MAX_CFN_DEPTH, MAX_TOKENS
 from agentsim.dcop.formats.tuples import Budget, cost_array, fill
 from agentsim.dcop.problem import Constraint, Cost, Domain, Problem, Table, Value, Variable
 from agentsim.errors import FormatError
 
-_MAX_DEPTH: Final = 12
-_MAX_TOKENS: Final = 20_000_000
 _TOKEN: Final = re.compile(
-    r"""(?P<skip>\s+|//[^\n]*|\#[^\n]*|/\*.*?\*/)
+    r"""(?P<skip>\s+|//[^\n]*|\#[^\n]*)
+    |(?P<comment>/\*)
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
     |(?P<mark>[{}\[\]:,])
     |(?P<word>[^\s{}\[\]:,"'\#]+)""",
@@ -70,16 +70,21 @@ class _Json:
                 self.fail(f"unexpected {self._text[self._at : self._at + 20]!r}")
             self._at = found.end()
             kind = found.lastgroup or ""
-            if kind != "skip":
+            if kind == "comment":  # not by the pattern, which would look for every end that is not there to the very end
+                end = self._text.find("*/", self._at)
+                if end < 0:
+                    self.fail("a comment is not closed")
+                self._at = end + 2
+            elif kind != "skip":
                 self._n_tokens += 1
-                if self._n_tokens > _MAX_TOKENS:
-                    self.fail(f"more than {_MAX_TOKENS} tokens")
+                if self._n_tokens > MAX_TOKENS:
+                    self.fail(f"more than {MAX_TOKENS} tokens")
                 return kind, found[0]
         return "", ""
 
     def _value(self, kind: str, word: str, depth: int) -> Json:
-        if depth > _MAX_DEPTH:
-            self.fail(f"nested deeper than {_MAX_DEPTH} levels")
+        if depth > MAX_CFN_DEPTH:
+            self.fail(f"nested deeper than {MAX_CFN_DEPTH} levels")
         if word == "{" and kind == "mark":
             return self._object(depth + 1)
         if word == "[" and kind == "mark":
@@ -153,13 +158,14 @@ class _Reader:
         name = header.get("name", "problem")
         self._read_bound(header.get("mustbe"))
         variables = self._variables()
+        by_name = {v.name: v for v in variables}
         constraints = []
         constant: Cost = 0
         tables: dict[str, tuple[list[int], Table]] = {}
         for i, (given, value) in enumerate(self._items("functions")):
             label = given or f"c{i}"
             where = f"function {label}"
-            scope, table = self._function(self._object(value, where), variables, where, tables)
+            scope, table = self._function(self._object(value, where), variables, by_name, where, tables)
             tables[label] = (list(table.shape), table)
             if scope:
                 constraints.append(Constraint(label, tuple(v.name for v in scope), table))
@@ -251,6 +257,7 @@ class _Reader:
         self,
         keys: Mapping[str, Any],
         variables: Sequence[Variable],
+        by_name: Mapping[str, Variable],
         where: str,
         tables: Mapping[str, tuple[list[int], Table]],
     ) -> tuple[list[Variable], Table]:
@@ -258,7 +265,6 @@ class _Reader:
             self._fail(where, f"the global cost function {str(keys['type'])[:60]!r} is not supported")
         if "scope" not in keys or not isinstance(keys["scope"], list):
             self._fail(where, "has no scope")
-        by_name = {v.name: v for v in variables}
         scope = [self._variable(item, variables, by_name, where) for item in keys["scope"]]
         sizes = [v.size for v in scope]
         cells = self._budget.cells(where, sizes)

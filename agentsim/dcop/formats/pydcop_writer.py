@@ -109,7 +109,7 @@ def _pieces(problem: Problem, words: Mapping[str, list[str]], names: Mapping[int
     for c in _all_constraints(problem):
         columns = [words[v] for v in c.scope]
         body = {c.name: _constraint(c, columns) | extras.get("constraints", {}).get(c.name, {})}
-        yield "".join(f"  {line}\n" for line in _dump(body).splitlines())
+        yield "".join(f"  {line}\n" for line in _dump(body).rstrip("\n").split("\n"))
     if not problem.constraints and all(v.unary is None for v in problem.variables.values()):
         yield "  {}\n"
     agents, hints = _placement(problem)
@@ -123,7 +123,10 @@ def _pieces(problem: Problem, words: Mapping[str, list[str]], names: Mapping[int
 
 def _dump(data: Mapping[str, Any]) -> str:
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text: str = yaml.dump(dict(data), Dumper=dumper, sort_keys=False, allow_unicode=True, width=1 << 30)
+    for readable in (True, False):
+        text: str = yaml.dump(dict(data), Dumper=dumper, sort_keys=False, allow_unicode=readable, width=1 << 30)
+        if text.replace("\n", "").isprintable():
+            break  # else it is written again with escapes: some that cannot be seen are line ends to readers
     return text
 
 

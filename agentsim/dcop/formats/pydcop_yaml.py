@@ -21,7 +21,8 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from agentsim.dcop.expressions import parse
-from agentsim.dcop.formats.tuples import MAX_DOMAIN_VALUES, Budget, cost_array, fill
+from agentsim.dcop.formats.limits import MAX_DOMAIN_VALUES
+from agentsim.dcop.formats.tuples import Budget, cost_array, fill
 from agentsim.dcop.formats.yaml_nodes import (
     Document,
     MappingNode,
@@ -114,6 +115,7 @@ class _Reader:
         self._extras: dict[str, Any] = {}
         self._domains: dict[str, Domain] = {}
         self._words: dict[str, dict[str, int]] = {}
+        self._places: dict[str, dict[Value, int]] = {}
         self._signature: dict[str, int] = {}
         self._signatures: dict[tuple[str, ...], int] = {}
         self._tuple_index: dict[tuple[int, ...], dict[str, int]] = {}
@@ -220,10 +222,12 @@ class _Reader:
         index = self._words[domain.name].get(text)
         if index is None:
             value = self._doc.value(node, what)
-            matches = [i for i, v in enumerate(domain.values) if v == value and type(v) is not bool]
-            if not matches:
+            if domain.name not in self._places:
+                values = enumerate(domain.values)
+                self._places[domain.name] = {v: i for i, v in values if type(v) is not bool}
+            index = self._places[domain.name].get(value)
+            if index is None:
                 self._doc.fail(node, f"{what}: {shorten(text)} is not in domain {domain.name}")
-            index = matches[0]
         return index
 
     def _place(self, distribution: tuple[str, str] | None) -> None:
@@ -390,13 +394,14 @@ class _Reader:
                 raise FormatError(doc.source, place, f"unknown variable {shorten(name)}")
         domains = [self._domain_of[n].values for n in scope]
         self._budget.cells(what, [len(d) for d in domains])
-        return scope, expression.tabulate(scope, domains, frozen)
+        return scope, expression.tabulate(scope, domains, frozen, self._budget.work)
 
     def _tabulate(self, text: str, scope: tuple[str, ...], node: Node, what: str) -> Table:
         """Tabulate an expression over exactly these variables, whether it reads them or not."""
         place = f"line {node.start_mark.line + 1}: {what}"
         expression = parse(text, self._doc.source, place)
-        return expression.tabulate(scope, [self._domain_of[n].values for n in scope], self._frozen)
+        domains = [self._domain_of[n].values for n in scope]
+        return expression.tabulate(scope, domains, self._frozen, self._budget.work)
 
     def _extensional(self, keys: Mapping[str, Node], node: Node, what: str) -> tuple[tuple[str, ...], Table]:
         doc = self._doc

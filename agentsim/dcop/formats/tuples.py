@@ -4,30 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from agentsim.dcop.formats.limits import MAX_AXES, MAX_DOMAIN_VALUES, MAX_FILE_CELLS, MAX_FILE_WORK
 from agentsim.dcop.problem import Cost, Table, check_table_size
 from agentsim.errors import ProblemError
-
-MAX_FILE_BYTES: Final = 256 * 2**20
-"""The largest file that is read."""
-MAX_FILE_CELLS: Final = 64_000_000
-"""Cells of all tables of one file together: half a gigabyte."""
-MAX_DOMAIN_VALUES: Final = 300_000
-"""Values of all domains of one file together."""
 
 
 class Budget:
     """Counts what one file asks for and refuses it before it is allocated."""
 
-    __slots__ = ("_cells", "_values")
+    __slots__ = ("_cells", "_values", "_work")
 
     def __init__(self) -> None:
         self._cells = 0
         self._values = 0
+        self._work = 0
 
     def values(self, where: str, count: int) -> None:
         """Take `count` domain values; ProblemError when the file has had its share."""
@@ -37,12 +32,19 @@ class Budget:
 
     def cells(self, where: str, sizes: Sequence[int]) -> int:
         """Take a table of these sizes and return its number of cells; ProblemError when that is too many."""
+        if len(sizes) > MAX_AXES:
+            raise ProblemError(f"{where}: {len(sizes)} variables, more than the {MAX_AXES} allowed")
         check_table_size(where, sizes)
         cells = math.prod(sizes)
         self._cells += cells
         if self._cells > MAX_FILE_CELLS:
             raise ProblemError(f"{where}: the tables of the file pass {MAX_FILE_CELLS} cells together")
         return cells
+
+    def work(self, amount: int) -> bool:
+        """Take work of evaluating expressions; tell whether there was so much left."""
+        self._work += amount
+        return self._work <= MAX_FILE_WORK
 
 
 def fill(where: str, cells: int, index: NDArray[Any], costs: NDArray[Any], default: Cost | None) -> Table:

@@ -14,12 +14,11 @@ from typing import Final, NoReturn
 
 import numpy as np
 
+from agentsim.dcop.formats.limits import MAX_AXES, MAX_DIGITS
 from agentsim.dcop.formats.tuples import Budget, fill
 from agentsim.dcop.problem import Constraint, Cost, Domain, Problem, Table, Variable
-from agentsim.errors import FormatError, UserError
+from agentsim.errors import FormatError, UserError, one_line
 
-_MAX_DIGITS: Final = 18
-_MAX_ARITY: Final = 1000
 _MAX_TOTAL: Final = 2**53
 
 
@@ -66,7 +65,7 @@ class _Reader:
 
     def _fail(self, cause: str, back: int = 0) -> NoReturn:
         target = max(self._at - back, 0)
-        lines = self._text.splitlines()
+        lines = self._text.split("\n")
         line = seen = 0
         while line < len(lines) and seen <= target:
             seen += len(lines[line].split())
@@ -78,8 +77,8 @@ class _Reader:
             self._fail(f"the file ends before the {what}")
         word = self._words[self._at]
         digits = word[1:] if word[:1] in "+-" else word
-        if not (digits.isascii() and digits.isdigit() and len(digits) <= _MAX_DIGITS):
-            self._fail(f"{what}: {word[:60]!r} is not a whole number of at most {_MAX_DIGITS} digits")
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= MAX_DIGITS):
+            self._fail(f"{what}: {word[:60]!r} is not a whole number of at most {MAX_DIGITS} digits")
         self._at += 1
         return int(word)
 
@@ -104,8 +103,8 @@ class _Reader:
 
     def _function(self, name: str, variables: list[Variable]) -> tuple[int, Constraint | None]:
         arity = self._integer("arity")
-        if not 0 <= arity <= _MAX_ARITY:
-            self._fail(f"cost function {name}: arity {arity} is not in 0..{_MAX_ARITY}", back=1)
+        if not 0 <= arity <= MAX_AXES:
+            self._fail(f"cost function {name}: arity {arity} is not in 0..{MAX_AXES}", back=1)
         scope = [self._count("variable of a scope") for _ in range(arity)]
         for v in scope:
             if v >= len(variables):
@@ -271,7 +270,7 @@ def _scale(table: Table, sign: int, factor: int) -> Table:
 
 def _lines(problem: Problem, scopes: list[list[int]], tables: list[Table], constant: int, upper: int) -> Iterator[str]:
     sizes = [v.size for v in problem.variables.values()]
-    name = "_".join(problem.name.split()) or "problem"
+    name = one_line("_".join(problem.name.split())) or "problem"
     n_functions = len(tables) + (constant > 0)
     yield f"{name} {len(sizes)} {max(sizes, default=0)} {n_functions} {upper}\n"
     yield " ".join(map(str, sizes)) + "\n"

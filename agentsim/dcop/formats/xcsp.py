@@ -18,12 +18,11 @@ from xml.parsers import expat
 import numpy as np
 from numpy.typing import NDArray
 
-from agentsim.dcop.formats.tuples import MAX_DOMAIN_VALUES, Budget, cost_array, fill
+from agentsim.dcop.formats.limits import MAX_AXES, MAX_DOMAIN_VALUES, MAX_ELEMENTS, MAX_XML_DEPTH
+from agentsim.dcop.formats.tuples import Budget, cost_array, fill
 from agentsim.dcop.problem import Constraint, Cost, Domain, KnownTo, Problem, Table, Value, Variable, as_table
 from agentsim.errors import FormatError
 
-MAX_ELEMENTS: Final = 2_000_000
-MAX_DEPTH: Final = 16
 PUBLIC: Final = "PUBLIC"
 """The `agent` of a constraint that everybody knows."""
 
@@ -66,8 +65,8 @@ def _parse_xml(data: bytes, source: str) -> _Element:
         line = parser.CurrentLineNumber
         if n_elements > MAX_ELEMENTS:
             raise _Refused(line, f"more than {MAX_ELEMENTS} elements")
-        if len(stack) >= MAX_DEPTH:
-            raise _Refused(line, f"nested deeper than {MAX_DEPTH} levels")
+        if len(stack) >= MAX_XML_DEPTH:
+            raise _Refused(line, f"nested deeper than {MAX_XML_DEPTH} levels")
         element = _Element(tag, attributes, line)
         (stack[-1].children if stack else roots).append(element)
         stack.append(element)
@@ -291,8 +290,8 @@ class _Reader:
 
     def _arity(self, element: _Element) -> int:
         text = self._attribute(element, "arity")
-        if _INTEGER.fullmatch(text) is None or not 1 <= int(text) <= 1000:
-            self._fail(element, f"arity {text[:60]!r} is not a number from 1 to 1000")
+        if _INTEGER.fullmatch(text) is None or not 1 <= int(text) <= MAX_AXES:
+            self._fail(element, f"arity {text[:60]!r} is not a number from 1 to {MAX_AXES}")
         return int(text)
 
     def _cost(self, text: str, element: _Element) -> Cost:

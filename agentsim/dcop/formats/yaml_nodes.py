@@ -7,17 +7,15 @@ it takes text where it needs text and resolves a plain scalar to a number or a b
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
 from typing import Any, Final, NoReturn, Protocol
 
 import yaml
 
+from agentsim.dcop.formats.limits import MAX_DEPTH, MAX_NODES
 from agentsim.dcop.problem import Value
 from agentsim.errors import FormatError
-
-MAX_DEPTH: Final = 60
-MAX_NODES: Final = 3_000_000
-"""Nodes of one file; one node takes about half a kilobyte."""
 
 PLAIN: Final = "plain"
 QUOTED: Final = "quoted"
@@ -82,26 +80,20 @@ class _Loader(Protocol):
     def get_single_node(self) -> Node | None: ...
 
 
-def _loader(text: str) -> _Loader:
-    if not hasattr(yaml, "CSafeLoader"):
-        return _slow_loader(text)
+class _SlowLoader(_Bounded, yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer):
+    def __init__(self, stream: str) -> None:
+        yaml.reader.Reader.__init__(self, stream)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+        yaml.composer.Composer.__init__(self)
 
+
+@cache
+def _fast_loader() -> Callable[[str], _Loader]:
     class FastLoader(_Bounded, yaml.cyaml.CParser):  # type: ignore[name-defined,misc]  # the stubs leave it out
         pass
 
-    loader: _Loader = FastLoader(text)
-    return loader
-
-
-def _slow_loader(text: str) -> _Loader:
-    class SlowLoader(_Bounded, yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer):
-        def __init__(self, stream: str) -> None:
-            yaml.reader.Reader.__init__(self, stream)
-            yaml.scanner.Scanner.__init__(self)
-            yaml.parser.Parser.__init__(self)
-            yaml.composer.Composer.__init__(self)
-
-    return SlowLoader(text)
+    return FastLoader
 
 
 class Document:
@@ -111,8 +103,8 @@ class Document:
         self.source = source
         self.size = len(text)
         try:
-            loader = _loader(text)
-            root = loader.get_single_node()
+            make = _fast_loader() if hasattr(yaml, "CSafeLoader") else _SlowLoader
+            root = make(text).get_single_node()
         except _TooMuch as error:
             raise FormatError(source, *error.args) from None
         except yaml.MarkedYAMLError as error:
@@ -120,6 +112,10 @@ class Document:
             place = f"line {mark.line + 1}" if mark is not None else ""
             cause = " ".join(str(error.problem or error.context).split())
             raise FormatError(source, place, f"not YAML: {cause[:200]}") from None
+        except yaml.reader.ReaderError as error:
+            line = text.encode("utf-8", "replace").count(b"\n", 0, error.position) + 1
+            cause = f"not YAML: the character U+{error.character:04X} is not allowed"
+            raise FormatError(source, f"line {line}", cause) from None
         except yaml.YAMLError as error:
             raise FormatError(source, "", f"not YAML: {' '.join(str(error).split())[:200]}") from None
         except RecursionError:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from agentsim.dcop.compile_owners import compile_owners
 from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
+from agentsim.errors import UserError
 
 AGENTS = ("a0", "a1", "a2")
 
@@ -87,3 +88,11 @@ def test_nothing_to_do_returns_the_problem_itself(owner: str | None) -> None:
         [Variable("x", d, "host"), Variable("y", d, "host")], [Constraint("c", ("x", "y"), np.eye(2), owner)]
     )
     assert compile_owners(problem)[0] is problem
+
+
+def test_a_copy_whose_equality_is_too_large_is_refused() -> None:
+    large = Domain("d", tuple(range(5000)))
+    constraint = Constraint("c", ("x", "y"), np.zeros((5000, 2)), owner="b")
+    problem = Problem.build([Variable("x", large, "a"), Variable("y", Domain("e", (0, 1)), "b")], [constraint])
+    with pytest.raises(UserError, match="25000000 cells"):
+        compile_owners(problem)

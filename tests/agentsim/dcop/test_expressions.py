@@ -38,6 +38,7 @@ MALICIOUS = {
     "lambda": "(lambda: 0)()",
     "lambda recursion": "(lambda f: f(f))(lambda f: f(f))",
     "walrus": "(y := 1)",
+    "identity": "x is x",
     "star": "max(*[1, 2])",
     "keyword": "max(1, 2, key=abs)",
     "deep brackets": "(" * 5000 + "1" + ")" * 5000,
@@ -153,9 +154,13 @@ EQUIVALENT = [
     "a * 9007199254740993 - a * 9007199254740992",
     "(a * 123456789 * 987654321) % 1000",
     "1e300 * 10 ** a * 10",
+    "(a if a else '1') == 1",
+    "('none' if a else b) != 0",
+    "a ** 16 - b ** 17",
     "float('inf') if a == b else 0",
     "total = a + b\nif total > m:\n  return total - m\nelif a == 0:\n  return 7\nreturn 0",
     "cost = 0\nif a == b:\n  cost += 10\nif b == m:\n  cost += 100\nelse:\n  cost -= 1\nreturn cost",
+    "cost = len(str(a))\nif a > b:\n  cost += m\nelif b == m:\n  return 2\nelse:\n  cost -= 1\nreturn cost",
     "'a comment'\nif a:\n  pass\nelse:\n  b = 5\nreturn b * m",
 ]
 
@@ -225,6 +230,23 @@ def test_arrays_and_tuples_agree(text: str) -> None:
         expected = python(text, ("a", "b"), (a, b))
         assert table[i, j] == expected
         assert float(table[i, j]).hex() == float(expected).hex() or expected == 0  # type: ignore[arg-type]
+
+
+SMALL, HIGH, LOW = (1, 2), (1, 2**50), (-(2**50), -1)
+WIDE = [
+    *(f"a {op} b" for op in ("+", "-", "*", "//", "%")),
+    *("abs(a) + abs(b)", "-a - -b", "min(a, b)", "max(a, b)", "sum([a, b, a])", "int(a * 1.0) - round(b / 1)"),
+    *("a if a > b else b", "a if b == 1 else -b", "a and b", "a or b", "a ** 1 + b ** 1", "(a == b) * a + (a < b) * b"),
+]
+
+
+@pytest.mark.parametrize("text", WIDE)
+def test_large_whole_numbers_are_exact(text: str) -> None:
+    """Every bound that is followed decides once whether int64 is wide enough: times 16385 it is not."""
+    text = f"({text}) * 16385 % 1000003"
+    for domains in itertools.product((SMALL, HIGH, LOW), repeat=2):
+        expected = [python(text, ("a", "b"), values) for values in itertools.product(*domains)]
+        assert parse(text).tabulate(["a", "b"], domains).ravel().tolist() == expected, domains
 
 
 def test_names_are_listed_by_first_use() -> None:

@@ -123,11 +123,25 @@ def test_checks_are_entries() -> None:
         ([(("z",), np.zeros(2))], "lack z"),
         ([(("a",), np.zeros(2)), (("a", "x"), np.zeros((3, 2)))], "tables of 2 and 3 values"),
         ([(("x",), np.zeros(2))], "axis a: no table has it"),
+        ([(("a", "x"), np.zeros((2, 2))), (("z",), np.zeros(2))], "lack z"),
     ],
 )
 def test_tables_that_do_not_fit_are_refused(found: list[NamedTable], cause: str) -> None:
     with pytest.raises(ValueError, match=cause):
         project_min(found, "x", ("a",))
+
+
+def test_a_table_with_another_axis_is_not_joined() -> None:
+    with pytest.raises(ValueError, match=r"axes \('a', 'b'\) lack z"):
+        join([(("a",), np.zeros(2)), (("z", "b"), np.zeros((1, 2)))], ("a", "b"), {"a": 2, "b": 2, "z": 1})
+
+
+@pytest.mark.usefixtures("_tiny_blocks")
+@pytest.mark.parametrize("outside", [(("a",), np.array([10, 20])), (("a",), np.array([0.5, 20]))], ids=["int", "float"])
+def test_whole_costs_stay_whole(outside: NamedTable) -> None:
+    got = project_min([(("x", "a"), np.array([[1, 2], [3, 0]])), outside], "x", ("a",))
+    assert got.tolist() == [outside[1][0] + 1, outside[1][1]]
+    assert got.dtype == outside[1].dtype
 
 
 def test_wide_projection_makes_no_full_join() -> None:

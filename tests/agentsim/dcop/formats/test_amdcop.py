@@ -155,12 +155,51 @@ def test_yaml_says_the_same(problem: Problem, tmp_path_factory: pytest.TempPathF
     assert (got.objective, got.constant) == (problem.objective, problem.constant)
 
 
+def test_files_written_once_are_read_for_ever() -> None:
+    packed = valid()
+    assert (packed["format"], packed["version"]) == ("agentsim-problem", 1)
+    for other in ({"version": 2}, {"version": 0}, {"format": "agentsim"}):
+        with pytest.raises(UserError):
+            decode_problem({**packed, **other})
+
+
 def test_a_table_that_many_share_is_stored_once() -> None:
     tiny = load(DATA / "tiny.xml")
     packed = encode_problem(tiny)
     assert len(packed["tables"]) < len(tiny.constraints) + 3
     got = decode_problem(packed)
     assert got.constraints["c1"].table is got.constraints["c7"].table
+
+
+@pytest.mark.parametrize(
+    ("costs", "dtype"),
+    [
+        ([-128, 127], "<i1"),
+        ([-129, 0], "<i2"),
+        ([0, 128], "<i2"),
+        ([-(2**15), 2**15 - 1], "<i2"),
+        ([0, 2**15], "<i4"),
+        ([-(2**31), 2**31 - 1], "<i4"),
+        ([-(2**31) - 1, 0], "<i8"),
+        ([0.5, math.inf], "<f4"),
+        ([0.1, math.inf], "<f8"),
+        ([2**24 + 1, math.inf], "<f8"),
+    ],
+)
+def test_tables_are_stored_in_the_smallest_exact_type(costs: list[float], dtype: str) -> None:
+    packed = encode_problem(Problem.build([Variable("x", Domain("d", (0, 1)), unary=np.array(costs))]))
+    assert [table["dtype"].replace("|", "<") for table in packed["tables"]] == [dtype]
+    unary = decode_problem(packed).variables["x"].unary
+    assert unary is not None
+    assert unary.tolist() == costs
+
+
+@pytest.mark.parametrize("kind", ["variable", "constraint"])
+def test_a_name_that_occurs_twice_is_refused(kind: str) -> None:
+    packed = valid()
+    packed[f"{kind}s"].append(packed[f"{kind}s"][0])
+    with pytest.raises(UserError, match=f"a {kind} is defined twice"):
+        decode_problem(packed)
 
 
 def test_redaction_leaves_no_private_cost() -> None:

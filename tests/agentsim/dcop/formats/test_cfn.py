@@ -72,6 +72,7 @@ BAD = {
     "overflowing": (model("{scope: [a], costs: [1, 1e999]}"), "not a number"),
     "ragged tuples": (model("{scope: [a], defaultcost: 0, costs: [1, 2, 3]}"), "no whole number of tuples"),
     "unknown value": (model("{scope: [b], defaultcost: 0, costs: [z, 2]}"), "'z' is not a number"),
+    "value one too high": (model("{scope: [b], defaultcost: 0, costs: [2, 2]}"), "'2' is no value of b"),
     "value out of range": (model("{scope: [b], defaultcost: 0, costs: [5, 2]}"), "'5' is no value of b"),
     "two costs": (model("{scope: [a], defaultcost: 0, costs: [1, 2, 1, 3]}"), "two different costs"),
     "global": (model("{scope: [a, b], type: salldiff}"), "global cost function"),

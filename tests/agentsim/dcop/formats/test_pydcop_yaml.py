@@ -12,7 +12,7 @@ import pytest
 
 from agentsim.dcop.formats import load, save
 from agentsim.dcop.formats.pydcop_yaml import noise, read
-from agentsim.dcop.problem import Problem
+from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
 from agentsim.errors import FormatError, UserError
 
 DATA = Path(__file__).parent / "data"
@@ -140,6 +140,39 @@ def test_cost_range_is_declared_for_each_variable() -> None:
     assert got.variables["y"].cost_range == (-1, 2.5)
 
 
+@pytest.mark.parametrize(("bounds", "outside"), [((1, 3), ""), ((1.25, 3), "x"), ((1, 2.75), "x")])
+def test_costs_may_touch_their_declared_range(bounds: tuple[float, float], outside: str) -> None:
+    text = (
+        "domains: {d: {values: [0, 1]}}\n"
+        f"variables: {{x: {{domain: d, cost_function: 1 + 2 * x, cost_range: {list(bounds)}}}}}\n"
+    )
+    if outside:
+        with pytest.raises(FormatError, match="variable x: a unary cost is outside its declared cost_range"):
+            read(text, "p.yaml")
+    else:
+        assert read(text, "p.yaml").variables["x"].cost_range == bounds
+
+
+def test_a_frozen_variable_is_cut_out_of_what_it_shares_with_others() -> None:
+    top = "external_variables: {s: {domain: d, initial_value: 2}}\n"
+    got = problem(f"{{{EXT.replace('[x, y]', '[x, s]')}, default: 0, values: {{1: 0 2, 5: 1 2, 9: 1 1}}}}", top)
+    assert not got.constraints
+    unary = got.variables["x"].unary
+    assert unary is not None
+    assert unary.tolist() == [1, 5, 0]
+
+
+def test_what_is_left_empty_is_nothing() -> None:
+    got = problem(f"{{{EXT}, default: 3, values: {{1: ''}}}}")
+    assert got.constraints["c"].table.tolist() == [[3, 3, 3]] * 3
+    assert not problem(top="constraints:\n").constraints
+
+
+def test_owners_in_the_file() -> None:
+    got = problem(top="agents: [a, b]\ndistribution: {a: [y], b: [x]}\n")
+    assert {v.name: v.agent for v in got.variables.values()} == {"x": "b", "y": "a"}
+
+
 # --- noise ----------------------------------------------------------------------------------------------------------
 
 NOISY = "{{domain: d, cost_function: 0 * {0}, noise_level: 0.5}}"
@@ -199,6 +232,30 @@ def test_features_written_and_read(features: Problem, tmp_path: Path) -> None:
     assert got.extras["routes"] == {"default": 1}
     assert got.extras["variables"] == {"c": {"weight": 3}}
     assert got.extras["description"] == features.extras["description"]
+
+
+@pytest.mark.parametrize("rest", [0, 7])
+def test_a_large_table_comes_back(tmp_path: Path, rest: int) -> None:
+    table = np.arange(40 * 40).reshape(40, 40) % 11
+    table[:30] = rest  # the most frequent cost
+    domains = [Domain(name, tuple(range(40))) for name in "de"]
+    original = Problem.build(
+        [Variable("x", domains[0]), Variable("y", domains[1])], [Constraint("c", ("x", "y"), table)]
+    )
+    save(original, tmp_path / "out.yaml")
+    same(original, load(tmp_path / "out.yaml"))
+
+
+def test_domains_of_one_name_are_written_apart(tmp_path: Path) -> None:
+    domains = [Domain("d", (0, 1)), Domain("d", (0, 1), "level"), Domain("d", (0, 1)), Domain("d", (5, 6, 7))]
+    original = Problem.build([Variable(name, domain) for name, domain in zip("wxyz", domains, strict=True)])
+    save(original, tmp_path / "out.yaml")
+    got = load(tmp_path / "out.yaml")
+    same(original, got)
+    # Whoever has the same domain shares it, and the first keeps its name.
+    names = [v.domain.name for v in got.variables.values()]
+    assert (names[0], len(set(names))) == ("d", 3)
+    assert names[0] == names[2]
 
 
 def test_what_cannot_be_written_is_refused(tmp_path: Path) -> None:
@@ -301,6 +358,7 @@ BAD_FILES = {
         "outside",
     ),
     "range of one": (HEAD + "cost_range: [1]", "two finite numbers"),
+    "key that is a list": ("? [a]\n: 1\n" + HEAD, "a key is not a plain value"),
     "cyclic alias": (HEAD + "a: &a [*a]", "contains itself"),
     "unknown alias": (HEAD + "a: *b", "not YAML"),
     "external without value": (HEAD + "external_variables: {s: {domain: d}}", "no initial value"),

@@ -42,6 +42,12 @@ BAD = {
     "a billion variables": ("name 1000000000 3 5 100\n2 3 3\n", "before their domain sizes"),
     "negative variables": ("name -1 3 5 100\n", "negative"),
     "upper bound": ("name 1 2 0 0\n2\n", "must be positive"),
+    "constant too high": ("name 1 2 1 9\n2\n0\n9\n0\n", "line 4: cost function c0: the constant reaches"),
+    "constant with tuples, told apart": (
+        "name 1 2 1 9\n2\n0\n8\n1\n0 0\n",
+        "line 5: cost function c0: a constant has no",
+    ),
+    "upper bound on a line": ("name 1 2 0\n0\n2\n\n", "line 2: the upper bound must be positive"),
     "domain size 0": ("name 1 2 0 9\n0\n", "line 2: the domain size 0"),
     "domain too large": ("name 1 2 0 9\n3\n", "line 2: the domain size 3"),
     "huge domain": ("name 1 1000000000 0 9\n1000000000\n", "domain values"),
@@ -131,6 +137,20 @@ def test_costs_that_cannot_be_made_whole_are_rounded_and_the_note_says_so() -> N
     assert any("rounded, which moves each by at most" in n for n in notes)
 
 
+@pytest.mark.parametrize("costs", [[0.25, 7.5], [math.pi, 1 / 3], [math.pi * 1e6, -1e6 / 3], [1e13 / 3, 0.1]])
+def test_what_the_note_says_of_factor_and_rounding_holds(costs: list[float]) -> None:
+    original = Problem.build([Variable("a", Domain("d", (0, 1)), unary=np.array(costs))])
+    pieces, notes = write(original)
+    (note,) = (n for n in notes if "multiplied by" in n)
+    factor = int(note.split("multiplied by ")[1].split(" and")[0].split(",")[0])
+    most = 0.0 if "exact" in note else float(note.split("at most ")[1].rstrip("."))
+    assert ("exact" in note) == (costs == [0.25, 7.5])
+    assert most in (0.0, 0.5 / factor)
+    got = costs_of(read("".join(pieces), "p.wcsp"))
+    assert set(str(factor)[1:]) <= {"0"}
+    assert (got[1] - got[0]) / factor == pytest.approx(costs[1] - costs[0], abs=2 * most + 1e-9)
+
+
 def test_notes_name_what_is_lost(tmp_path: Path) -> None:
     notes = " ".join(save(load(DATA / "features.yaml"), tmp_path / "out.wcsp"))
     for word in ("names", "values", "agents", "initial values", "privacy", "routes", "rounded"):
@@ -141,7 +161,7 @@ def test_notes_name_what_is_lost(tmp_path: Path) -> None:
 
 def test_a_wcsp_file_comes_back_as_it_was(tmp_path: Path) -> None:
     original = load(DATA / "small.wcsp")
-    save(original, tmp_path / "out.wcsp")
+    assert save(original, tmp_path / "out.wcsp") == ["WCSP does not say: names of constraints."]
     assert costs_of(load(tmp_path / "out.wcsp")) == costs_of(original)
 
 

@@ -57,6 +57,15 @@ def test_constraints_of_one_relation_share_a_table(tiny: Problem) -> None:
     assert tiny.constraints["c1"].table is tiny.constraints["c7"].table
 
 
+def test_the_domains_of_a_file_have_one_limit_together() -> None:
+    text = TEXT.replace(">1..3<", ">1..100000<").replace('nbValues="3"', 'nbValues="100000"')
+    for last, fails in ((199_997, False), (199_998, True)):
+        wide = text.replace(">0 5..6 7.5<", f">0 1..{last} 0.5 7.5<").replace('nbValues="4"', f'nbValues="{last + 3}"')
+        with pytest.raises(UserError) as caught:  # else a table is too large
+            read(wide, "p.xml")
+        assert ("more than 300000 domain values" in str(caught.value)) == fails
+
+
 def test_maximise() -> None:
     text = TEXT.replace('maximize="false"', 'maximize="true"').replace("infinity", "-infinity")
     got = read(text.encode(), "p.xml")

@@ -1,0 +1,96 @@
+"""The words of the larger formats: what libFuzzer and our own changes put where other words were."""
+
+from __future__ import annotations
+
+from typing import Final
+
+YAML: Final = (
+    *("name", "objective", "min", "max", "domains", "values", "type", "variables", "domain", "initial_value", "agents"),
+    *("cost_function", "noise_level", "constraints", "extensional", "intention", "function", "default", "distribution"),
+    *("distribution_hints", "must_host", "external_variables", "partial", "source", "known_to", "owner", "cost_range"),
+    *("constant", "privacy", "role", "scope", "all", "!!str", "!!python/object:os.system", "&a", "*a", "<<: *a", "- "),
+    *(": ", "[1..3]", "1..3", " | ", "? ", "---", "...", "|-\n", ">\n", "{}", "[]", "\n  ", "\n    ", "0 1 | 1 0"),
+)
+EXPRESSION: Final = (
+    *("x", "y", "z", "name", "flag", "abs(", "bool(", "float(", "int(", "len(", "max(", "min(", "pow(", "round("),
+    *(
+        "str(",
+        "sum(",
+        " if ",
+        " else ",
+        " and ",
+        " or ",
+        "not ",
+        " in ",
+        " is ",
+        "lambda: ",
+        "return ",
+        "**",
+        "//",
+        "%",
+    ),
+    *(
+        "==",
+        "!=",
+        "<=",
+        "<<",
+        ">>",
+        "&",
+        "|",
+        "^",
+        "~",
+        "[0]",
+        "[-1]",
+        "(1, 2)",
+        "[1]",
+        "True",
+        "None",
+        "'a'",
+        "f'{x}'",
+    ),
+    *(
+        "10**100",
+        "1e308",
+        "9**9**9",
+        "'a'*9",
+        "x := 1",
+        "if x:\n ",
+        "\nelse:\n ",
+        "x += 1\n",
+        "pass\n",
+        "...",
+        "1j",
+        "b''",
+    ),
+)
+XML: Final = (
+    *("<instance>", "</instance>", "<presentation ", "<agents ", "<agent ", "<domains ", "<domain ", "<variables "),
+    *("<variable ", "<relations ", "<relation ", "<constraints ", "<constraint ", 'name="', 'nbValues="', 'arity="'),
+    *('nbTuples="', 'semantics="soft"', 'semantics="supports"', 'semantics="conflicts"', 'defaultCost="', "infinity"),
+    *(
+        'scope="',
+        'reference="',
+        'agent="',
+        "PUBLIC",
+        "global:sum",
+        'maximize="true"',
+        'type="random"',
+        "<stats ",
+        "1..3",
+    ),
+    *("<!DOCTYPE a [<!ENTITY b 'c'>]>", "&b;", "&lt;", "&#0;", "&#x202e;", "<![CDATA[", "]]>", "<!--", "-->", "<?xml "),
+    *('encoding="utf-16"', 'encoding="latin-1"', "/>", '"', ">", "|", ":", "-infinity", "xmlns:a='b'"),
+)
+RECORD: Final = (
+    "fate",
+    "assign",
+    "bound",
+    "place",
+    "finding",
+    "external",
+    "crash",
+    "restart",
+    "wake",
+    "abandon",
+    "result",
+)
