@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,14 @@ def test_findings_as_tables_and_folded_maps() -> None:
     assert (page.elements["svg"], page.elements["details"]) == (1, 7)
 
 
+def test_findings_that_are_lists_say_how_long_they_are() -> None:
+    found = {"none": [], "all": [f"line {i}" for i in range(40)], "many": [f"line {i}" for i in range(45)]}
+    page = Page(html.findings(found, pictures.steps))
+    assert page.row("none") == ["nothing"]
+    assert page.row("all")[0].endswith("line 38line 39")
+    assert page.row("many")[0].endswith("line 38line 39… and 5 more")
+
+
 def test_findings_wide_and_deep_are_bounded() -> None:
     wide: Any = "leaf" * 200
     for _ in range(5):
@@ -231,10 +240,34 @@ def test_deliveries_without_time_are_drawn_in_their_order() -> None:
     assert "time" not in Page(picture).text
 
 
+def test_deliveries_are_drawn_within_the_frame_and_long_names_cut() -> None:
+    sent = [Delivery(i, i, 3 * i, 0, "a" * 90, f"b{i}", "T", 1, 0, 0, b"", None) for i in range(1, 9)]
+    picture = pictures.space_time(sent)
+    width, height = (float(picture.partition(f' {side}="')[2].partition('"')[0]) for side in ("width", "height"))
+    ends = re.findall(r"[ML]([\d.]+) ([\d.]+)", picture)
+    assert len(ends) > 20
+    assert all(130 <= float(x) < width and 0 < float(y) < height for x, y in ends)
+    names = [
+        (float(x), words) for x, words in re.findall(r'<text x="([\d.]+)"[^>]*text-anchor="end"[^>]*>(.*?)</t', picture)
+    ]
+    assert all(x < 130 or "time" in words for x, words in names)
+    assert max(x for x, _ in names) < width
+    cut = next(word for word in Page(picture).words if word.endswith("…") and word.startswith("a"))
+    assert set(cut[:-1]) == {"a"}
+    assert len(cut) < 30
+
+
 def test_deliveries_of_many_nodes_are_bounded() -> None:
     sent = [Delivery(i, i, i + 1, 0, f"s{i}", f"r{i}", f"T{i}", 1, 0, 0, b"", None) for i in range(200)]
     page = Page(pictures.space_time(sent))
     assert "not drawn: 185 deliveries, of further nodes" in page.text
+
+
+def test_a_small_graph_names_its_variables() -> None:
+    most = pictures._LABELLED
+    for n in (5, most, most + 1):
+        words = {f"x{i}" for i in range(n)} & set(re.findall(r">(x\d+)</text>", pictures.graph(chain(n))))
+        assert len(words) == (n if n <= most else 0)
 
 
 def test_a_graph_is_bounded_and_the_same_each_time() -> None:
@@ -271,6 +304,26 @@ def test_a_problem_shows_its_size_graph_and_private_costs() -> None:
     assert page.elements["circle"] == 10
 
 
+def test_a_problem_shows_who_knows_its_constraints_and_a_part_of_wide_domains() -> None:
+    wide = Domain("wide", tuple(range(50)))
+    names = ["a", "b", "c", "d"]
+    known: list[Any] = ["scope", "all", ("c", "d"), ("a",), "all", "all"]
+    pairs = [(a, b) for i, a in enumerate(names) for b in names[:i]]
+    constraints = [
+        Constraint(f"c{i}", pair, np.zeros((50, 50)), known_to=who)
+        for i, (pair, who) in enumerate(zip(pairs, known, strict=True))
+    ]
+    problem = Problem.build([Variable(n, wide, unary=range(100, 150)) for n in names], constraints, constant=7)
+    page = Page(problem._repr_html_())
+    assert page.row("public constraints") == ["3"]
+    assert page.row("known to named agents only") == ["2"]
+    assert page.row("constant cost") == ["7"]
+    assert page.row("values of a variable") == ["50"]
+    assert "the first 12 of 50 values of wide" in page.text
+    assert page.row("d") == ["d", *(str(cost) for cost in range(100, 112))]
+    assert "known to named agents only" not in Page(chain()._repr_html_()).text
+
+
 def test_a_result_shows_what_came_out_and_what_it_took() -> None:
     result = simulate(chain(), "synchbb", seed=3, observers=["traffic"])
     page = Page(result._repr_html_())
@@ -294,6 +347,12 @@ def test_a_run_that_went_wrong_says_why() -> None:
     assert lost.row("network") == ["1 lost"]
 
 
+def test_a_bound_is_shown_where_it_is_not_the_cost() -> None:
+    stopped = simulate(chain(8), "adopt", max_messages=40)
+    assert stopped.bound not in (None, stopped.cost)
+    assert Page(stopped._repr_html_()).row("bound") == [str(stopped.bound)]
+
+
 def test_cost_over_time_is_drawn_of_a_bounded_part(monkeypatch: pytest.MonkeyPatch) -> None:
     result = simulate(chain(6), "dsa", seed=1, rounds=20)
     assert len(result.cost_over_time()) > 2
@@ -302,6 +361,15 @@ def test_cost_over_time_is_drawn_of_a_bounded_part(monkeypatch: pytest.MonkeyPat
     assert "changes of value" not in whole.text
     monkeypatch.setattr(display, "MOST_CHANGES", 8)
     assert f"the first 8 of {len(result.values)} changes of value" in Page(result._repr_html_()).text
+
+
+def test_a_log_shows_what_became_of_messages() -> None:
+    result = simulate(chain(), "adopt", seed=1, network="unit+loss:.3+duplicate:.3", max_messages=200)
+    fates = result.log.summary()["fates"]
+    page = Page(result.log._repr_html_())
+    assert fates
+    for fate, count in fates.items():
+        assert page.row(fate) == [str(count)]
 
 
 def test_a_log_shows_its_header_counts_and_first_deliveries(tmp_path: Path) -> None:
@@ -414,3 +482,15 @@ def test_a_replay_says_whether_it_verified(tmp_path: Path) -> None:
     page = Page(differs._repr_html_())
     assert "not verified" in page.words
     assert page.row("expected") == ["FWD(1)"]
+
+
+def test_a_replay_of_a_damaged_log_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "run.amlog"
+    simulate(chain(), "synchbb", log=path)
+    data = path.read_bytes()
+    path.write_bytes(data[:-5] + b"?" + data[-4:])
+    found = replay(path)
+    page = Page(found._repr_html_())
+    assert found.damaged is not None
+    assert "damaged" in page.words
+    assert found.damaged in page.text

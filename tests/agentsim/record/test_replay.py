@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -818,7 +820,91 @@ def test_gates_are_not_run_again() -> None:
     assert verified(result).verified is True
 
 
+# What came from outside -----------------------------------------------------------------------------------------------
+
+CALLS = count()
+
+
+class Asker(Chatter):
+    """Waits for something real before it says it; what it gets is never the same twice."""
+
+    async def run(self) -> None:
+        self.start()
+        for label in ("key", "key", "table"):
+            self.talk(0)
+            answer = await self.external(label, self.fetch)
+            for name in self.view.neighbours:
+                self.send(name, Chat(1, float(answer)))
+        while not self.finished:
+            for sender, chat in await self.drain():
+                self.on_chat(sender, chat)
+            self.decide()
+
+    async def fetch(self) -> int:
+        await asyncio.sleep(0)
+        return next(CALLS)
+
+
+def asked() -> tuple[Result, list[int]]:
+    """A run in which all wait at once, and where the results stand in its log."""
+    result = simulate(chain(), Asker, seed=4, network="uniform:1,3")
+    at = [i for i, record in enumerate(records_of(result)) if record[0] == "external"]
+    assert len(at) == 9
+    return result, at
+
+
+def test_what_came_from_outside_is_taken_from_the_log() -> None:
+    result, _ = asked()
+    before = next(CALLS)
+    assert verified(result, Asker).verified is True
+    assert next(CALLS) == before + 1, "nothing was asked again"
+
+
+def test_results_from_outside_may_stand_in_any_order_between_two_deliveries() -> None:
+    result, at = asked()
+    records = records_of(result)
+    assert at == [*range(at[0], at[0] + 9)], "all before the first delivery"
+    for node in ("b", "c"):  # those of one agent keep their order
+        mine = [i for i in at if records[i][2] == node]
+        others = [i for i in at if records[i][2] != node]
+        moved = [*records[: at[0]], *(records[i] for i in (*mine, *others)), *records[at[-1] + 1 :]]
+        assert replay(relogged(result.log.header, moved), verify=True, solver=Asker).verified is True
+
+
+@pytest.mark.parametrize("which", range(9))
+def test_a_forged_result_from_outside_is_found(which: int) -> None:
+    result, at = asked()
+    records = records_of(result)
+    kind, when, node, label, answer = records[at[which]]
+    for forged in ([(kind, when, node, label, answer + 1)], [], [(kind, when, node, "other", answer)]):
+        found = difference(result, [*records[: at[which]], *forged, *records[at[which] + 1 :]], Asker)
+        assert found["agent"] == node
+        if not forged or forged[0][3] == "other":
+            assert f"no such external result, the agent waits for {label}" in found["got"]
+
+
 # A log is data from elsewhere -----------------------------------------------------------------------------------------
+
+
+def test_a_log_whose_time_runs_backwards_is_damaged() -> None:
+    result = a_run()
+    records = records_of(result)
+    at = DELIVERIES[3]
+    records.insert(at + 1, ("wake", 0.5, 0))
+    found = replay(relogged(result.log.header, records), verify=True)
+    assert found.verified is False
+    assert "time runs backwards" in (found.damaged or str(found.first_difference))
+
+
+def test_a_delivery_to_nobody_is_found() -> None:
+    """The sender is not run again, so that nothing but the receiver's name is wrong."""
+    result = simulate(chain(), "synchbb", replace={"b": Liar}, network="uniform:1,3")
+    records = records_of(result)
+    at = next(i for i, r in enumerate(records) if type(r[0]) is int and r[4] == "b")
+    records[at] = (*records[at][:5], "nobody", *records[at][6:])
+    found = difference(result, records)
+    assert (found["seq"], found["agent"]) == (records[at][0], "b")
+    assert found["got"] == "knows no such agent"
 
 
 def test_a_solver_that_is_not_installed_is_named() -> None:
