@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentsim.record.results import load_results
     from agentsim.runtime.agent import Agent
     from agentsim.runtime.delivery import Delivery
-    from agentsim.runtime.kernel import AgentFailure, ObserverFailure
+    from agentsim.runtime.failures import AgentFailure, ObserverFailure
     from agentsim.runtime.messages import Envelope, message
     from agentsim.runtime.observer import Observer
     from agentsim.runtime.result import Result
@@ -36,7 +36,7 @@ _HOME = {
     "agentsim.record.results": ("load_results",),
     "agentsim.runtime.agent": ("Agent",),
     "agentsim.runtime.delivery": ("Delivery",),
-    "agentsim.runtime.kernel": ("AgentFailure", "ObserverFailure"),
+    "agentsim.runtime.failures": ("AgentFailure", "ObserverFailure"),
     "agentsim.runtime.messages": ("Envelope", "message"),
     "agentsim.runtime.observer": ("Observer",),
     "agentsim.runtime.result": ("Result",),

@@ -6,7 +6,19 @@ its one line), and `RunError`, something went wrong while agents ran (exit 1, wi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
+
+MAX_MESSAGE: Final = 1_000
+"""Characters of a complaint: names from hostile files may have thousands, and are cut in the middle."""
+
+
+def one_line(text: str) -> str:
+    """Return text on one line of bounded length, with everything unprintable in it as backslash escapes."""
+    if len(text) > MAX_MESSAGE:
+        text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 4 :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 class AgentSimError(Exception):
@@ -15,6 +27,9 @@ class AgentSimError(Exception):
 
 class UserError(AgentSimError):
     """The input is wrong: a file, a name, an option or a parameter. The message is one clear line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message))
 
 
 class FormatError(UserError):

@@ -11,7 +11,8 @@ then for the one of least lower bound. The search ends where threshold and upper
     COST(context, LB, UB)          agent -> parent                    every cycle
     TERMINATE(context)             agent -> each child                threshold == UB, and its own parent has ended
 
-A cycle is one drained mailbox and one `decide`, the paper's backtrack.
+A cycle is one drained mailbox and one `decide`, the paper's backtrack. More than half of them change nothing: what was
+sent in the cycle before is then sent again as it is.
 
 Guarantees: complete; with `error_bound` b the cost of each component is at most b above its optimum. Complexity:
 memory O(values * children * depth) per agent; a number of messages exponential in the depth of the tree, each of
@@ -39,11 +40,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Context, message
+from agentsim.runtime.messages import Context, Index, message
 from agentsim.runtime.messages import Cost as Amount
 from agentsim.runtime.own_costs import OwnCosts
 from agentsim.runtime.port import Port
@@ -59,7 +60,7 @@ _NOTHING: Context = {}
 class Value(NamedTuple):
     """The sender's current value."""
 
-    value: int
+    value: Index
 
 
 @message("THRESHOLD")
@@ -144,21 +145,21 @@ class Child:
         return better
 
 
-def allocate(children: Sequence[Child], value: int, budget: Amount) -> None:
+def allocate(children: Sequence[Child], value: int, budget: Amount) -> bool:
     """Make the children's thresholds for `value` add up to `budget`, each between its bounds.
 
     Feasible because the agent holds `value` only while its bounds enclose its threshold. Infinities are never
-    subtracted from each other.
+    subtracted from each other. Tells whether they did not add up already, which sums of fractions seldom do.
     """
     if budget == INF:
         for child in children:
             child.t[value] = child.ub[value]
-        return
+        return False
     slack = budget
     for child in children:
         slack -= child.t[value]
     if slack == 0:
-        return
+        return False
     if slack == -INF:
         slack = budget
         for child in children:
@@ -169,7 +170,7 @@ def allocate(children: Sequence[Child], value: int, budget: Amount) -> None:
             room = child.ub[value] - child.t[value]
             if room >= slack:
                 child.t[value] += slack
-                return
+                break
             child.t[value] = child.ub[value]
             slack -= room
     else:
@@ -177,9 +178,10 @@ def allocate(children: Sequence[Child], value: int, budget: Amount) -> None:
             room = child.t[value] - child.lb[value]
             if room >= -slack:
                 child.t[value] += slack
-                return
+                break
             child.t[value] = child.lb[value]
             slack += room
+    return True
 
 
 class Adopt(Agent):
@@ -203,11 +205,18 @@ class Adopt(Agent):
         self.threshold: Amount = 0
         self.terminated = False  # the parent has ended: the context is final
         self.last_threshold: Amount = 0  # of the last THRESHOLD, accepted or not
-        self.lb: list[Amount] = []
-        self.ub: list[Amount] = []
+        size = view.size
+        self.lb: list[Amount] = [0] * size
+        self.ub: list[Amount] = [INF] * size
         self.LB: Amount = 0
         self.UB: Amount = INF
+        self.stale = set(range(size))  # values whose bounds are to be added up again
         self.changes = 0  # of the context, ever
+        self.heard: dict[str, Value | Cost] = {}  # by sender: the last handled under the present context
+        self.accepted: Threshold | None = None  # the last that was meant for the present context
+        self.settled = False  # nothing that the last decision rests on has changed
+        self.held: Amount = -1  # threshold of the last decision
+        self.sent: list[tuple[str, Any]] = []  # in this cycle, and again in the next ones while all is settled
         self.reported: tuple[Amount, Amount] | None = None
         self.checked: tuple[int, Amount, Amount] = (-1, 0, INF)
 
@@ -219,18 +228,19 @@ class Adopt(Agent):
     async def run(self) -> None:
         """Gather mail until the cycle is over, handle it and decide, until the end."""
         self.start()
-        cycle = self.params.cycle
-        next_cycle = self.now + cycle
-        while not self.finished:
-            mail = await self._drain
-            if self.now < next_cycle:
-                await self.sleep(next_cycle - self.now)
-                if self.port.inbox:
-                    mail += await self._drain
+        port, drain, handlers, heard, cycle = self.port, self._drain, self._handlers, self.heard, self.params.cycle
+        next_cycle = port.now + cycle
+        while not port.finished:
+            mail = await drain
+            if port.now < next_cycle:
+                await self.sleep(next_cycle - port.now)
+                if port.inbox:
+                    mail += await drain
             for sender, received in mail:
-                self._handlers[type(received)](sender, received)
+                if heard.get(sender) is not received:  # once more under the same context, it tells nothing
+                    handlers[type(received)](sender, received)
             self.decide()
-            next_cycle = self.now + cycle
+            next_cycle = port.now + cycle
 
     def start(self) -> None:
         """Take the place in the tree, a first value, and tell it."""
@@ -245,6 +255,7 @@ class Adopt(Agent):
         self.children = [Child(name, self.view.size) for name in tree.children]
         self.child = {child.name: child for child in self.children}
         self.lower = (*tree.children, *tree.pseudo_children)
+        self.values = [Value(value) for value in range(self.view.size)]
         self.sum_bounds()
         self.value = self.lb.index(self.LB)
         self.assign(self.value)
@@ -254,14 +265,17 @@ class Adopt(Agent):
         """An ancestor changed its value, or repeats it."""
         if not self.terminated and self.context.get(sender) != message.value:
             self.learn(sender, message.value)
+        self.heard[sender] = message
 
     def on_threshold(self, sender: str, message: Threshold) -> None:
         """Take the threshold, unless it was meant for another context."""
         self.last_threshold = message.threshold
-        known = self.context
-        for name, value in message.context.items():
-            if known.get(name, value) != value:
-                return
+        if message is not self.accepted:
+            known = self.context
+            for name, value in message.context.items():
+                if known.get(name, value) != value:
+                    return
+            self.accepted = message
         self.threshold = message.threshold
 
     def on_cost(self, sender: str, message: Cost) -> None:
@@ -279,17 +293,19 @@ class Adopt(Agent):
                 compatible = False
             else:
                 self.learn(name, theirs)
+        self.heard[sender] = message
         if value < 0 or not compatible:
             return
         child = self.child[sender]
         if child.tighten(value, message.lower, message.upper):
             # A superset of the old context, unless a duplicate comes late.
             child.contexts[value] = {**child.contexts[value], **message.context}
-            self.stale = True
+            self.stale.add(value)
 
     def on_terminate(self, sender: str, message: Terminate) -> None:
         """The parent has ended: the context is final."""
         self.terminated = True
+        self.settled = False
         for name, value in message.context.items():
             if self.context.get(name) != value:
                 self.learn(name, value)
@@ -299,14 +315,17 @@ class Adopt(Agent):
         """Change the context and forget the bounds that depended on what it was."""
         self.context[name] = value
         self.changes += 1
+        self.heard.clear()
+        self.accepted = None
+        self.settled = False
         self.missing.discard(name)
         if name in self.own.scope:
-            self.stale_delta = self.stale = True
+            self.stale_delta = True
         for child in self.children:
             for own_value, context in enumerate(child.contexts):
                 if name in context:
                     child.forget(own_value)
-                    self.stale = True
+                    self.stale.add(own_value)
 
     def sum_bounds(self) -> None:
         """Add up delta and the children's bounds for each value: LB(e), UB(e), LB and UB."""
@@ -314,32 +333,42 @@ class Adopt(Agent):
             self.delta = self.own.by_value(self.context)
             self.check(self.own.checks)
             self.stale_delta = False
-        lb = ub = self.delta
-        for child in self.children:
-            lb = [a + b for a, b in zip(lb, child.lb, strict=True)]
-            ub = [a + b for a, b in zip(ub, child.ub, strict=True)]
-        if self.missing:  # delta lacks terms: it is a lower bound only
-            ub = [INF] * len(lb)
-        self.lb, self.ub = lb, ub
-        self.LB, self.UB = min(lb), min(ub)
-        self.stale = False
+            self.stale.update(range(len(self.delta)))
+        for value in self.stale:
+            lower = upper = self.delta[value]
+            for child in self.children:
+                lower += child.lb[value]
+                upper += child.ub[value]
+            self.lb[value] = lower
+            self.ub[value] = INF if self.missing else upper  # while delta lacks terms it is a lower bound only
+        self.LB, self.UB = min(self.lb), min(self.ub)
+        self.stale.clear()
+        self.settled = False
 
     def decide(self) -> None:
         """Choose a value and tell the neighbours in the tree: the paper's backtrack."""
-        if self.stale:
+        if self.stale or (self.stale_delta and not self.missing):
             self.sum_bounds()
-        LB, UB, parent = self.LB, self.UB, self.parent
+        LB, UB = self.LB, self.UB
         threshold = self.threshold
-        if parent is None:
-            self.report(LB, UB)
-            if threshold < LB + self.error_bound:
-                threshold = LB + self.error_bound
+        if self.parent is None and threshold < LB + self.error_bound:
+            threshold = LB + self.error_bound
         if threshold < LB:
             threshold = LB
         if threshold > UB:
             threshold = UB
         self.threshold = threshold
-        value = self.value
+        if not self.settled or threshold != self.held:
+            self.backtrack(LB, UB, threshold)
+        send = self.send
+        for name, told in self.sent:
+            send(name, told)
+
+    def backtrack(self, LB: Amount, UB: Amount, threshold: Amount) -> None:
+        """Choose a value, divide the threshold among the children, and write this cycle's messages."""
+        parent, value = self.parent, self.value
+        if parent is None:
+            self.report(LB, UB)
         may_end = threshold >= UB - self.tolerance  # both may be infinite
         if may_end:
             if self.ub[value] > UB + self.tolerance:
@@ -349,24 +378,21 @@ class Adopt(Agent):
         if value != self.value:
             self.value = value
             self.assign(value)
-        if self.children:
-            allocate(self.children, value, threshold - self.delta[value] if threshold < INF else INF)
+        moved = allocate(self.children, value, threshold - self.delta[value] if threshold < INF else INF)
+        self.settled = self.tolerance == 0 or not moved  # rounded shares may move once more
+        self.held = threshold
         if self.params.invariants:
             self.check_invariants()
 
-        send, context = self.send, self.context
-        told = Value(value)
-        for name in self.lower:
-            send(name, told)
-        for child in self.children:
-            send(child.name, Threshold(child.t[value], context))
+        context, told = self.context, self.values[value]
+        sent = self.sent = [(name, told) for name in self.lower]
+        sent += [(child.name, Threshold(child.t[value], context)) for child in self.children]
         if may_end and (parent is None or self.terminated):
             final = Terminate({**context, self.name: value})
-            for child in self.children:
-                send(child.name, final)
+            sent += [(child.name, final) for child in self.children]
             self.finish()
         elif parent is not None and not self.missing and not self.terminated:
-            send(parent, Cost(context, LB, UB))
+            sent.append((parent, Cost(context, LB, UB)))
 
     def report(self, LB: Amount, UB: Amount) -> None:
         """The root's bounds are those of its component."""

@@ -26,11 +26,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Context, message
+from agentsim.runtime.messages import Beside, Context, Index, message
 from agentsim.runtime.messages import Cost as Amount
 from agentsim.runtime.own_costs import OwnCosts
 from agentsim.runtime.port import Port
@@ -45,7 +45,7 @@ from solvers.adopt import Child as Bounds
 class Value(NamedTuple):
     """The sender's current value and its ID; for a child also its share of the threshold."""
 
-    value: int
+    value: Index
     id: int
     threshold: Amount | None
 
@@ -55,7 +55,7 @@ class Cost(NamedTuple):
     """Bounds on the cost of the sender's subtree under the context, ids in its order; `ask`: a VALUE is wanted."""
 
     context: Context
-    ids: tuple[int, ...]
+    ids: Annotated[tuple[int, ...], Beside("context")]
     lower: Amount
     upper: Amount
     ask: bool
@@ -66,7 +66,7 @@ class Terminate(NamedTuple):
     """The final values of the receiver's separator; ids in their order."""
 
     context: Context
-    ids: tuple[int, ...]
+    ids: Annotated[tuple[int, ...], Beside("context")]
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,12 @@ class AdoptPlus(Agent):
         self.id = 1
         self.threshold: Amount = 0
         self.terminated = False  # the parent has ended: the context is final
-        self.lb: list[Amount] = []
-        self.ub: list[Amount] = []
+        size = view.size
+        self.lb: list[Amount] = [0] * size
+        self.ub: list[Amount] = [INF] * size
         self.LB: Amount = 0
         self.UB: Amount = INF
+        self.stale: set[int] = set()  # values whose bounds are to be added up again
         self.changes = 0  # of the context, ever
         self.answer: set[str] = set()  # children that asked for their threshold
         self.ask = False  # ThReq
@@ -178,7 +180,7 @@ class AdoptPlus(Agent):
             elif known[name] != theirs:
                 compatible = False
         if compatible and self.child[sender].tighten(value, message.lower, message.upper):
-            self.stale = True
+            self.stale.add(value)
 
     def on_terminate(self, sender: str, message: Terminate) -> None:
         """The parent has ended: the context is final."""
@@ -198,9 +200,10 @@ class AdoptPlus(Agent):
         for child in self.children:
             if name in child.separator:
                 child.forget_all()
+                self.stale.update(range(len(self.lb)))
         if name in self.own.scope:
             self.stale_delta = True
-        self.stale = self.ask = True
+        self.ask = True
         self.threshold = 0
 
     def sum_bounds(self) -> None:
@@ -209,17 +212,19 @@ class AdoptPlus(Agent):
             self.delta = self.own.by_value(self.context)
             self.check(self.own.checks)
             self.stale_delta = False
-        lb = ub = self.delta
-        for child in self.children:
-            lb = [a + b for a, b in zip(lb, child.lb, strict=True)]
-            ub = [a + b for a, b in zip(ub, child.ub, strict=True)]
-        self.lb, self.ub = lb, ub
-        self.LB, self.UB = min(lb), min(ub)
-        self.stale = False
+            self.stale.update(range(len(self.lb)))
+        for value in self.stale:
+            lower = upper = self.delta[value]
+            for child in self.children:
+                lower += child.lb[value]
+                upper += child.ub[value]
+            self.lb[value], self.ub[value] = lower, upper
+        self.LB, self.UB = min(self.lb), min(self.ub)
+        self.stale.clear()
 
     def decide(self) -> None:
         """Choose a value and tell the neighbours in the tree what is new to them: the paper's backtrack."""
-        if self.stale:
+        if self.stale or self.stale_delta:
             self.sum_bounds()
         LB, UB, parent = self.LB, self.UB, self.parent
         threshold = self.threshold

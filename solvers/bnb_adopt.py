@@ -9,7 +9,8 @@ versioned: each value travels with an ID that its variable raises at every chang
     COST(X, LB, UB)        agent -> parent                 every cycle; X is context and ids
     TERMINATE(X)           agent -> each child             UB <= LB, and its own parent has ended
 
-A cycle is one drained mailbox and one `decide`, the paper's backtrack.
+A cycle is one drained mailbox and one `decide`, the paper's backtrack. Half of them change nothing: what was sent in
+the cycle before is then sent again as it is.
 
 Guarantees: complete; the root's UB is the cost of some assignment at any time. Constraints of any arity: the deepest
 agent of a scope evaluates it (Gutierrez and Meseguer, JAIR 45, 2012). Complexity: memory
@@ -33,11 +34,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Context, message
+from agentsim.runtime.messages import Beside, Context, Index, message
 from agentsim.runtime.messages import Cost as Amount
 from agentsim.runtime.own_costs import OwnCosts
 from agentsim.runtime.port import Port
@@ -52,7 +53,7 @@ INF = math.inf
 class Value(NamedTuple):
     """The sender's current value and its ID; for a child also TH, the cost its subtree must stay below."""
 
-    value: int
+    value: Index
     id: int
     threshold: Amount
 
@@ -62,7 +63,7 @@ class Cost(NamedTuple):
     """Bounds on the cost of the sender's subtree, its own cost included, under the context; ids in its order."""
 
     context: Context
-    ids: tuple[int, ...]
+    ids: Annotated[tuple[int, ...], Beside("context")]
     lower: Amount
     upper: Amount
 
@@ -72,7 +73,7 @@ class Terminate(NamedTuple):
     """The final values of the receiver's separator; ids in their order."""
 
     context: Context
-    ids: tuple[int, ...]
+    ids: Annotated[tuple[int, ...], Beside("context")]
 
 
 @dataclass(frozen=True)
@@ -134,29 +135,36 @@ class BnBAdopt(Agent):
         self.threshold: Amount = INF  # TH
         self.terminated = False  # the parent has ended: the context is final
         self.anew = True  # the context has changed since the last decision
-        self.lb: list[Amount] = []
-        self.ub: list[Amount] = []
+        size = view.size
+        self.lb: list[Amount] = [0] * size
+        self.ub: list[Amount] = [INF] * size
         self.LB: Amount = 0
         self.UB: Amount = INF
+        self.stale: set[int] = set()  # values whose bounds are to be added up again
         self.changes = 0  # of the context, ever
+        self.heard: dict[str, Value | Cost] = {}  # by sender: the last handled under the present context and ids
+        self.settled = False  # nothing that the last decision rests on has changed
+        self.held: Amount = INF  # threshold of the last decision
+        self.sent: list[tuple[str, Any]] = []  # in this cycle, and again in the next ones while all is settled
         self.reported: tuple[Amount, Amount] | None = None
         self.checked: tuple[int, Amount, Amount] = (-1, 0, INF)
 
     async def run(self) -> None:
         """Gather mail until the cycle is over, handle it and decide, until the end."""
         self.start()
-        cycle = self.params.cycle
-        next_cycle = self.now + cycle
-        while not self.finished:
-            mail = await self._drain
-            if self.now < next_cycle:
-                await self.sleep(next_cycle - self.now)
-                if self.port.inbox:
-                    mail += await self._drain
+        port, drain, handlers, heard, cycle = self.port, self._drain, self._handlers, self.heard, self.params.cycle
+        next_cycle = port.now + cycle
+        while not port.finished:
+            mail = await drain
+            if port.now < next_cycle:
+                await self.sleep(next_cycle - port.now)
+                if port.inbox:
+                    mail += await drain
             for sender, received in mail:
-                self._handlers[type(received)](sender, received)
+                if heard.get(sender) is not received:  # once more under the same context, it tells nothing
+                    handlers[type(received)](sender, received)
             self.decide()
-            next_cycle = self.now + cycle
+            next_cycle = port.now + cycle
 
     def start(self) -> None:
         """Take the place in the tree, a first value, and tell it."""
@@ -180,6 +188,7 @@ class BnBAdopt(Agent):
             self.learn(sender, message.value, message.id)
         if sender == self.parent:
             self.threshold = message.threshold
+        self.heard[sender] = message
 
     def on_cost(self, sender: str, message: Cost) -> None:
         """Learn what the child knows of the ancestors; keep its bounds if they fit the context."""
@@ -193,18 +202,20 @@ class BnBAdopt(Agent):
                 self.learn(name, theirs, its_id)
             elif known[name] != theirs:
                 compatible = False
+        self.heard[sender] = message
         if compatible:
             child = self.child[sender]
             if message.lower > child.lb[value]:
                 child.lb[value] = message.lower
-                self.stale = True
+                self.stale.add(value)
             if message.upper < child.ub[value]:
                 child.ub[value] = message.upper
-                self.stale = True
+                self.stale.add(value)
 
     def on_terminate(self, sender: str, message: Terminate) -> None:
         """The parent has ended: the context is final."""
         self.terminated = True
+        self.settled = False
         for (name, value), its_id in zip(message.context.items(), message.ids, strict=True):
             if its_id > self.ids[name]:
                 self.learn(name, value, its_id)
@@ -212,6 +223,8 @@ class BnBAdopt(Agent):
     def learn(self, name: str, value: int, its_id: int) -> None:
         """Take a newer value into the context; if it is another one, forget the bounds that depended on the old."""
         self.ids[name] = its_id
+        self.heard.clear()
+        self.settled = False
         if self.context[name] == value:
             return
         self.context[name] = value
@@ -219,9 +232,10 @@ class BnBAdopt(Agent):
         for child in self.children:
             if name in child.separator:
                 child.forget()
+                self.stale.update(range(len(self.lb)))
         if name in self.own.scope:
             self.stale_delta = True
-        self.stale = self.anew = True
+        self.anew = True
         self.threshold = INF
 
     def sum_bounds(self) -> None:
@@ -230,18 +244,30 @@ class BnBAdopt(Agent):
             self.delta = self.own.by_value(self.context)
             self.check(self.own.checks)
             self.stale_delta = False
-        lb = ub = self.delta
-        for child in self.children:
-            lb = [a + b for a, b in zip(lb, child.lb, strict=True)]
-            ub = [a + b for a, b in zip(ub, child.ub, strict=True)]
-        self.lb, self.ub = lb, ub
-        self.LB, self.UB = min(lb), min(ub)
-        self.stale = False
+            self.stale.update(range(len(self.lb)))
+        for value in self.stale:
+            lower = upper = self.delta[value]
+            for child in self.children:
+                lower += child.lb[value]
+                upper += child.ub[value]
+            self.lb[value], self.ub[value] = lower, upper
+        self.LB, self.UB = min(self.lb), min(self.ub)
+        self.stale.clear()
+        self.settled = False
 
     def decide(self) -> None:
         """Choose a value and tell the neighbours in the tree: the paper's backtrack."""
-        if self.stale:
+        if self.stale or self.stale_delta:
             self.sum_bounds()
+        if not self.settled or self.threshold != self.held:
+            self.backtrack()
+        send = self.send
+        for name, told in self.sent:
+            send(name, told)
+
+    def backtrack(self) -> None:
+        """Choose a value and write this cycle's messages."""
+        self.settled, self.held = True, self.threshold
         LB, UB = self.LB, self.UB
         may_end = LB + self.tolerance >= UB and (self.parent is None or self.terminated)
         value = self.choose(may_end)
@@ -253,14 +279,15 @@ class BnBAdopt(Agent):
         if self.params.invariants:
             self.check_invariants()
 
-        self.send_values(may_end)
+        self.sent = []
+        self.add_values(may_end)
         if self.parent is None:
             self.report(LB, UB)
         if may_end:
-            self.send_terminate()
+            self.add_terminate()
             self.finish()
         elif self.parent is not None and not self.terminated:
-            self.send_cost(self.parent)
+            self.add_cost(self.parent)
 
     def choose(self, may_end: bool) -> int:
         """Return the value to hold: the present one until it is proved to be no better than what is known."""
@@ -272,15 +299,15 @@ class BnBAdopt(Agent):
             return self.lb.index(LB)
         return value
 
-    def send_values(self, may_end: bool) -> None:
+    def add_values(self, may_end: bool) -> None:
         """Tell the value to all lower neighbours. `may_end`: for the last time."""
-        value, own_id, send = self.value, self.id, self.send
+        value, own_id = self.value, self.id
         for child in self.children:
-            send(child.name, Value(value, own_id, self.threshold_of(child)))
+            self.sent.append((child.name, Value(value, own_id, self.threshold_of(child))))
         if self.pseudo_children:
             told = Value(value, own_id, INF)
             for name in self.pseudo_children:
-                send(name, told)
+                self.sent.append((name, told))
 
     def threshold_of(self, child: Child) -> Amount:
         """Return what is left for a child of the cost to stay below: all else at its lower bound."""
@@ -292,17 +319,18 @@ class BnBAdopt(Agent):
             return 0
         return limit - (lower - child.lb[self.value])
 
-    def send_cost(self, parent: str) -> None:
+    def add_cost(self, parent: str) -> None:
         """Report the bounds to the parent."""
-        self.send(parent, Cost(self.context, tuple(self.ids.values()), self.LB, self.UB))
+        self.sent.append((parent, Cost(self.context, tuple(self.ids.values()), self.LB, self.UB)))
 
-    def send_terminate(self) -> None:
+    def add_terminate(self) -> None:
         """Tell each child the final values it depends on."""
         values = {**self.context, self.name: self.value}
         ids = {**self.ids, self.name: self.id}
         for child in self.children:
             names = child.separator
-            self.send(child.name, Terminate({n: values[n] for n in names}, tuple(ids[n] for n in names)))
+            final = Terminate({n: values[n] for n in names}, tuple(ids[n] for n in names))
+            self.sent.append((child.name, final))
 
     def report(self, LB: Amount, UB: Amount) -> None:
         """The root's bounds are those of its component."""

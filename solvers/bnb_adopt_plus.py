@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Context, message
+from agentsim.runtime.messages import Beside, Context, message
 from agentsim.runtime.messages import Cost as Amount
 from agentsim.runtime.port import Port
 from agentsim.runtime.statements import Nothing, Statement
@@ -37,7 +37,7 @@ class Cost(NamedTuple):
     """Bounds under the context, ids in its order; `ask`: the sender wants a VALUE with its threshold (ThReq)."""
 
     context: Context
-    ids: tuple[int, ...]
+    ids: Annotated[tuple[int, ...], Beside("context")]
     lower: Amount
     upper: Amount
     ask: bool
@@ -66,9 +66,11 @@ class BnBAdoptPlus(BnBAdopt):
 
     def on_cost(self, sender: str, message: Cost) -> None:  # type: ignore[override]  # COST has one more field here
         """Learn what the child knows of the ancestors; keep its bounds if they fit the context."""
+        super().on_cost(sender, message)  # type: ignore[arg-type]  # which the parent class does not look at
         if message.ask:
             self.answer.add(sender)
-        super().on_cost(sender, message)  # type: ignore[arg-type]  # which the parent class does not look at
+            self.settled = False
+            del self.heard[sender]  # it may ask again in the same words
 
     def learn(self, name: str, value: int, its_id: int) -> None:
         """Take a newer value into the context; note that the parent does not know it yet."""
@@ -77,25 +79,30 @@ class BnBAdoptPlus(BnBAdopt):
             self.ask = True
         super().learn(name, value, its_id)
 
-    def send_values(self, may_end: bool) -> None:
+    def decide(self) -> None:
+        """Decide, and repeat nothing."""
+        super().decide()
+        self.sent = []
+
+    def add_values(self, may_end: bool) -> None:
         """Tell the value to those who do not know it, and its threshold to a child that asked."""
         value, own_id, answer = self.value, self.id, self.answer
         changed = value != self.told
         if changed or may_end or answer:
             for child in self.children:
                 if changed or may_end or child.name in answer:
-                    self.send(child.name, Value(value, own_id, self.threshold_of(child)))
+                    self.sent.append((child.name, Value(value, own_id, self.threshold_of(child))))
             self.answer = set()
         if changed:
             self.told = value
             for name in self.pseudo_children:
-                self.send(name, Value(value, own_id, INF))
+                self.sent.append((name, Value(value, own_id, INF)))
 
-    def send_cost(self, parent: str) -> None:
+    def add_cost(self, parent: str) -> None:
         """Report the bounds to the parent if there is anything new, or a threshold to ask for."""
         bounds = (self.LB, self.UB)
         if self.ask or self.moved or bounds != self.last_bounds:
-            self.send(parent, Cost(self.context, tuple(self.ids.values()), self.LB, self.UB, self.ask))
+            self.sent.append((parent, Cost(self.context, tuple(self.ids.values()), self.LB, self.UB, self.ask)))
             self.ask = self.moved = False
             self.last_bounds = bounds
 

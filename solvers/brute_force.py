@@ -21,7 +21,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from agentsim.dcop.tables import NamedTable, join, restrict
 from agentsim.errors import SolverRefusal
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Array, message
+from agentsim.runtime.messages import Array, IndexOf, message
 from agentsim.runtime.setup import OrderParams
 from agentsim.runtime.statements import CostTable, Nothing, ReaderContext, Statement, Unanalysed, ValueIs
 from agentsim.runtime.view import Setup
@@ -58,7 +58,7 @@ class Costs(NamedTuple):
 class Value(NamedTuple):
     """The receiver's value in the best assignment."""
 
-    value: int
+    value: Annotated[int, IndexOf("receiver")]
 
 
 @dataclass(frozen=True)

@@ -22,14 +22,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from agentsim.dcop.pseudotree import TreePlace, cells_text
 from agentsim.dcop.tables import NamedTable, best_value, cells_read, project_min
 from agentsim.errors import SolverRefusal
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Array, Context, message
+from agentsim.runtime.messages import Array, Context, Over, message
 from agentsim.runtime.setup import TreeParams
 from agentsim.runtime.statements import CostTable, ReaderContext, Statement, ValueIs
 from agentsim.runtime.view import Setup
@@ -45,7 +45,7 @@ class Util(NamedTuple):
     """The best cost of the sender's subtree, by the values of its separator."""
 
     axes: tuple[str, ...]
-    table: Array
+    table: Annotated[Array, Over("axes")]
 
 
 @message("VALUE")

@@ -41,7 +41,7 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeVar
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.local_costs import PENALTY, LocalCosts, refuse_unknown_costs
-from agentsim.runtime.messages import Cost, message
+from agentsim.runtime.messages import Cost, Index, message
 from agentsim.runtime.port import Port
 from agentsim.runtime.statements import Best, Chosen, ReaderContext, Statement, ValueIs
 from agentsim.runtime.view import LocalView, Setup
@@ -54,7 +54,7 @@ class Value(NamedTuple):
     """The sender's value in a round."""
 
     round: int
-    value: int
+    value: Index
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from agentsim.dcop.problem import Cost, Table
 from agentsim.dcop.tables import NamedTable, best_value, cells_read, join, project_min, restrict
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Array, Context, message
+from agentsim.runtime.messages import Array, Context, Over, message
 from agentsim.runtime.port import Port
 from agentsim.runtime.setup import TreeParams
 from agentsim.runtime.statements import (
@@ -76,7 +76,7 @@ class Util(NamedTuple):
 
     context: Context
     axes: tuple[str, ...]
-    table: Array
+    table: Annotated[Array, Over("axes")]
 
 
 @message("LABEL")

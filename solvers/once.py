@@ -58,59 +58,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from fractions import Fraction
-from functools import lru_cache
-from statistics import NormalDist
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.local_costs import LocalCosts
-from agentsim.runtime.mechanisms import (
-    BoundedRange,
-    Claim,
-    Mechanism,
-    PerTable,
-    Pure,
-    SubsetResponse,
-    Unit,
-    bounded_range_alpha,
-    subset_epsilon,
-)
-from agentsim.runtime.messages import Array, Cost, message
+from agentsim.runtime.mechanisms import Claim, Mechanism, PerTable, Pure, Unit
+from agentsim.runtime.messages import Array, Cost, Index, message
 from agentsim.runtime.port import Port
 from agentsim.runtime.setup import OrderParams
 from agentsim.runtime.statements import Nothing, ReaderContext, Released, Statement, ValueIs
 from agentsim.runtime.view import LocalView, Setup
-from solvers.exact_sampling import (
-    ExactCoins,
-    Randomness,
-    draw_coins,
-    exponential,
-    exponential_pmf,
-    lowest,
-    permute_and_flip,
-    permute_and_flip_pmf,
-    randomised_response,
-    subset_pmf,
-    subset_response,
-)
+from solvers.exact_sampling import ExactCoins, Randomness, draw_coins, randomised_response
+from solvers.private_choice import LARGEST_EPSILON, Protected, Ranks, Row, Scores, choice_of, place_of, rounded_down
 from solvers.sd_gibbs import pick
-
-LEVELS: Final = 64
-"""Scores are whole multiples of 1 / LEVELS."""
-
-LARGEST_EPSILON: Final = 1000.0
-
-RANKS_FROM: Final = 4.0
-"""Epsilon from which on ranks serve an edge better than scores (measured)."""
-
-RAMP_FROM: Final = 1.2
-"""Exponent b from which on a ramp serves better than a threshold (measured)."""
 
 KINDS: Final = ((7.0, 10), (3.5, 5), (2.7, 3))
 """Classes of entries in noisy tables, from which epsilon on (measured); below the last, scores serve better."""
@@ -123,7 +88,7 @@ HOT, COLD = 2 / 3, 1 / 30
 class Value(NamedTuple):
     """The sender's value: in the only round, 0, chosen once and for all."""
 
-    value: int
+    value: Index
     t: int = 0
 
 
@@ -157,7 +122,7 @@ class OnceParams(OrderParams):
     order: str | None = "smallest-last"
     epsilon: float = 1.0
     delta: float = 0.0
-    unit: Literal["agent", "edge", "entry"] = "agent"
+    unit: Protected = "agent"
     randomness: Randomness = "crypto"
     low: float | None = None
     high: float | None = None
@@ -182,169 +147,19 @@ class OnceParams(OrderParams):
             return 0
         return next((kinds for least, kinds in KINDS if self.epsilon >= least), 0)
 
+    def choice(self, domain: int, *, public: bool = False) -> Ranks | Scores:
+        """Return how one of `domain` values, at least 2, is chosen; or of some, if `public` constraints leave less.
 
-# Choices -------------------------------------------------------------------------------------------------------
+        How many are left differs from run to run; a delta of its own for each number would not add up: it is 0 then.
+        """
+        return choice_of(self.unit, self.epsilon, 0.0 if public else self.delta, domain)
 
-
-class Row(NamedTuple):
-    """One table at the values of an agent's earlier neighbours.
-
-    Args:
-        costs: by own value, shape (d,); infinite where forbidden.
-        low: least cost that scores tell apart; ranks do not look at it.
-        high: greatest such cost.
-    """
-
-    costs: Array
-    low: Cost
-    high: Cost
-
-
-@dataclass(frozen=True, slots=True)
-class Ranks:
-    """A subset response: the values of least cost are preferred.
-
-    Args:
-        domain: number of values.
-        size: number of preferred ones.
-        epsilon: log of how many times as likely each of them is.
-    """
-
-    domain: int
-    size: int
-    epsilon: Fraction
-
-    @property
-    def event(self) -> Mechanism:
-        """What accountants are told."""
-        return SubsetResponse(float(self.epsilon), self.size, self.domain)
-
-    def group(self, tables: int) -> float:
-        """Return epsilon, at delta 0, of changing so many of the tables: as for one."""
-        return float(self.epsilon)
-
-    def scores(self, rows: Sequence[Row]) -> list[int]:
-        """Return each value's place by forbidden tuples first, then by cost; equals have the same."""
-        costs = np.array([row.costs for row in rows], dtype=float)
-        forbidden = np.isinf(costs)
-        totals = np.where(forbidden, 0.0, costs).sum(axis=0)
-        keys = list(zip(forbidden.sum(axis=0).tolist(), totals.tolist(), strict=True))
-        place = {key: i for i, key in enumerate(sorted(set(keys)))}
-        return [place[key] for key in keys]
-
-    def draw(self, coins: ExactCoins, rows: Sequence[Row]) -> int:
-        """Choose a value."""
-        return subset_response(coins, lowest(coins, self.scores(rows), self.size), self.domain, self.epsilon)
-
-    def law(self, rows: Sequence[Row]) -> list[float]:
-        """Return the probability of each value."""
-        return subset_pmf(self.scores(rows), self.size, float(self.epsilon))
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """A choice by scores, of which each table contributes 0 to 1 to each value's.
-
-    Args:
-        b: exponent: a value is exp(-b) times as acceptable for a score that is greater by 1.
-        permute: by permute and flip, else by the exponential mechanism.
-    """
-
-    b: Fraction
-    permute: bool
-
-    @property
-    def event(self) -> Mechanism:
-        """What accountants are told: one table moves all scores by 1 either way, one entry a single one."""
-        b = float(self.b)
-        if self.permute:
-            return PerTable(Pure(2 * b), Pure(b))
-        return PerTable(BoundedRange(2 * b), BoundedRange(b))
-
-    def group(self, tables: int) -> float:
-        """Return epsilon, at delta 0, of changing so many of the tables: for each that of one."""
-        return 2 * float(self.b) * tables
-
-    def scores(self, rows: Sequence[Row]) -> list[int]:
-        """Return how bad each value is, in multiples of 1 / LEVELS."""
-        ramp = self.b > RAMP_FROM
-        return [int(score) for score in np.sum([badness(row, ramp) for row in rows], axis=0)]
-
-    def draw(self, coins: ExactCoins, rows: Sequence[Row]) -> int:
-        """Choose a value."""
-        choose = permute_and_flip if self.permute else exponential
-        return choose(coins, self.scores(rows), self.b / LEVELS)
-
-    def law(self, rows: Sequence[Row]) -> list[float]:
-        """Return the probability of each value."""
-        law = permute_and_flip_pmf if self.permute else exponential_pmf
-        return law(self.scores(rows), float(self.b) / LEVELS)
-
-
-def place_of(costs: Array, low: Cost, high: Cost) -> Array:
-    """Return where in their range costs lie, from 0 to 1; what is forbidden at 1."""
-    if high <= low:
-        return np.where(np.isinf(costs), 1.0, 0.0)
-    place: Array = np.minimum(np.maximum((costs - low) / (high - low), 0.0), 1.0)
-    return place
-
-
-def badness(row: Row, ramp: bool) -> Array:
-    """Return how bad a table makes each value, 0 to LEVELS: by a threshold within its range, or by a ramp."""
-    place = place_of(row.costs, row.low, row.high)
-    if not ramp:
-        return np.where(place >= 0.4, LEVELS, 0)
-    bad: Array = np.rint(LEVELS * np.minimum(np.maximum((place - 0.15) / 0.5, 0.0), 1.0)).astype(np.int64)
-    return bad
-
-
-@lru_cache(maxsize=256)
-def choice_of(params: OnceParams, domain: int) -> Ranks | Scores:
-    """Return how a value is chosen: a function of what is public. `domain`: number of values, at least 2."""
-    epsilon, delta = params.epsilon, params.delta
-    if params.unit == "agent" or (params.unit == "edge" and epsilon >= RANKS_FROM):
-        size = preferred(epsilon, domain)
-        return Ranks(domain, size, _rounded_down(subset_epsilon(epsilon, delta, size, domain)))
-    moved = 2 if params.unit == "edge" else 1  # in how many times b the log-ratio is
-    alpha = bounded_range_alpha(epsilon, delta)
-    permute = alpha <= epsilon * (1 + min(0.2, epsilon / (6 * moved)))  # what permute and flip gains in b (measured)
-    return Scores(_rounded_down(epsilon if permute else alpha) / moved, permute)
-
-
-def at_most(params: OnceParams, domain: int, public: bool) -> Ranks | Scores:
-    """Return how a value is chosen where public constraints may leave less than `domain` values, if `public`.
-
-    How many are left differs from run to run; a delta of its own for each number would not add up: it is 0 then.
-    """
-    return choice_of(replace(params, delta=0.0) if public else params, domain)
-
-
-def event_of(params: OnceParams, domain: int, public: bool) -> Mechanism:
-    """Return what accountants are told of a choice of one of `domain` values, or, if `public`, of some of them."""
-    if domain == 1:
-        return Pure(0.0)
-    choice = at_most(params, domain, public)
-    return Pure(float(choice.epsilon)) if public and isinstance(choice, Ranks) else choice.event
-
-
-def preferred(epsilon: float, domain: int) -> int:
-    """Return how many values to prefer, so that the expected rank of the one chosen is best for normal costs."""
-    normal = NormalDist()
-    z = [normal.inv_cdf((rank - 0.375) / (domain + 0.25)) for rank in range(1, domain + 1)]
-    other = math.exp(-epsilon)
-
-    def expected(size: int) -> float:
-        return (math.fsum(z[:size]) + other * math.fsum(z[size:])) / (size + other * (domain - size))
-
-    return min(range(1, domain), key=expected)
-
-
-def _rounded_down(epsilon: float) -> Fraction:
-    """Return a fraction that is not greater than the number that `epsilon` is the rounding of."""
-    return Fraction(math.floor(min(epsilon, LARGEST_EPSILON) * 2**40), 2**40)
-
-
-# The agent -----------------------------------------------------------------------------------------------------
+    def event(self, domain: int, *, public: bool) -> Mechanism:
+        """Return what accountants are told of a choice of one of `domain` values, or, if `public`, of some of them."""
+        if domain == 1:
+            return Pure(0.0)
+        choice = self.choice(domain, public=public)
+        return Pure(float(choice.epsilon)) if public and isinstance(choice, Ranks) else choice.event
 
 
 class Once(Agent):
@@ -417,7 +232,7 @@ class Once(Agent):
         """Return how one of so many values is chosen; None where nothing private decides."""
         if size == 1 or not self.protects:
             return None
-        return at_most(self.params, size, bool(self.public))
+        return self.params.choice(size, public=bool(self.public))
 
     def left_by_public(self, values: Mapping[str, int]) -> list[int]:
         """Return the values that public constraints leave to choose from, in order."""
@@ -490,7 +305,7 @@ class Once(Agent):
         low, high = self.range_of(table, declared)
         self.check(table.size)
         classes = np.minimum(np.floor(place_of(table, low, high) * kinds), kinds - 1).astype(np.uint8)
-        drawn = randomised_response(coins, classes.ravel().tolist(), kinds, _rounded_down(self.params.epsilon))
+        drawn = randomised_response(coins, classes.ravel().tolist(), kinds, rounded_down(self.params.epsilon))
         return np.array(drawn, dtype=np.uint8).reshape(table.shape), (high - low) / kinds
 
     async def search(self, view: LocalView) -> None:
@@ -540,13 +355,15 @@ def claim_of(setup: Setup) -> Claim:
             if params.kinds:
                 touching[agent] += params.epsilon * sum(math.prod(setup.domain_sizes[v] for v in s) for s in touched)
             else:
-                touching[agent] += at_most(params, setup.domain_sizes[name], name in public).group(len(touched))
+                touching[agent] += params.choice(setup.domain_sizes[name], public=name in public).group(len(touched))
     whole = max(touching.values(), default=0.0)
     if whole > uses * params.epsilon:
         notes.append(f"tables that others use: all that touch one agent come to epsilon {whole:g} at delta 0")
     unit: Unit = "own" if params.unit == "agent" else params.unit
     final = [
-        Released("private-choice", (), event_of(params, setup.domain_sizes[name], name in public), 0.0, name, 0, tables)
+        Released(
+            "private-choice", (), params.event(setup.domain_sizes[name], public=name in public), 0.0, name, 0, tables
+        )
         for name in (() if params.kinds else used)  # values follow from noisy tables
         for tables in [(*([name] if problem.variables[name].unary is not None else []), *(c.name for c in read[name]))]
     ]
@@ -591,7 +408,7 @@ class OnceReader:
             event = PerTable(Pure(epsilon * size), Pure(epsilon))
             yield Released("noisy-private-costs", ("value",), event, 0.0, src, tables=(src,))
         else:
-            event = event_of(self._params, size, src in self._public)
+            event = self._params.event(size, public=src in self._public)
             yield Released("private-choice", ("value",), event, 0.0, src, tables=self._tables.get(src, ()))
 
 

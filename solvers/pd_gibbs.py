@@ -43,7 +43,7 @@ import numpy as np
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.local_costs import PENALTY, LocalCosts, refuse_unknown_costs
-from agentsim.runtime.messages import message
+from agentsim.runtime.messages import Index, message
 from agentsim.runtime.setup import TreeParams
 from agentsim.runtime.statements import Chosen, Nothing, ReaderContext, Softmax, Statement, ValueIs
 from agentsim.runtime.view import Setup
@@ -63,7 +63,7 @@ class Value(NamedTuple):
     """The value that the sender has sampled in a round."""
 
     round: int
-    value: int
+    value: Index
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ import numpy as np
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.local_costs import PENALTY, LocalCosts, refuse_unknown_costs
-from agentsim.runtime.messages import Array, Cost, message
+from agentsim.runtime.messages import Array, Cost, Index, message
 from agentsim.runtime.setup import TreeParams
 from agentsim.runtime.statements import (
     Best,
@@ -61,8 +61,8 @@ class Value(NamedTuple):
     """The sender's value and best response of iteration t; which iterations gave the best assignment that it knows."""
 
     t: int
-    d: int
-    best: int
+    d: Index
+    best: Index
     t_star: int
     t_bar: int
 

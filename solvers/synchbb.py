@@ -14,6 +14,8 @@ Guarantees: complete. Complexity: O(d^n) messages of size O(n); sequential, so N
 Deviations. The paper's tokens carry the best assignment, which shows everybody a full assignment; here each agent
 remembers its own value of the best assignment by its version (`carry=none`, the default), and `carry=best` is the
 paper's form. Values are tried in domain order. A value whose cost reaches the bound is skipped (`>=`), ties included.
+The paper's network is faultless; over another a second copy of a token is not taken, and an agent that has forgotten
+its state takes no part (`exactly_once`): the search ends with the optimum or not at all.
 """
 
 from __future__ import annotations
@@ -79,6 +81,7 @@ class SynchBB(Agent):
     Params = SynchBBParams
     place = "order"
     costs = "nonnegative"
+    exactly_once = True
     complete = True
     status = "verified"
 

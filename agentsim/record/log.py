@@ -24,9 +24,11 @@ header is damage and a missing one is a cut. Blocks are cut by size alone, never
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import os
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -35,7 +37,7 @@ from typing import Any, BinaryIO, Final
 
 import msgpack
 
-from agentsim.errors import AgentSimError, UserError
+from agentsim.errors import AgentSimError, RunError, UserError, one_line
 from agentsim.runtime.messages import MAX_ARRAY_CELLS, encode_array
 
 MAGIC: Final = b"AMLOG\x00"
@@ -64,8 +66,21 @@ class LogDamaged(AgentSimError):
     """
 
     def __init__(self, source: str, offset: int, cause: str) -> None:
-        super().__init__(f"{source}: damaged at byte {offset}: {cause}")
+        super().__init__(one_line(f"{source}: damaged at byte {offset}: {cause}"))
         self.source, self.offset, self.cause = source, offset, cause
+
+
+class LogUnwritable(RunError):
+    """The log could not be written to its end: the disk is full, or failed. What was written before can be read.
+
+    Args:
+        path: the log's file.
+        error: what the system says.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], error: OSError) -> None:
+        super().__init__(one_line(f"{os.fspath(path)}: cannot write the log: {error.strerror or error}"))
+        self.path = path
 
 
 def _zstd() -> Any:
@@ -78,6 +93,9 @@ def _zstd() -> Any:
 
 class LogWriter:
     """Appends records to a file, or to memory when no file is given.
+
+    A write that fails raises nothing, wherever in a run it happens: it is kept as `failure`, `on_failure` is told, and
+    nothing more is written.
 
     Args:
         path: the file, replaced if it exists; None keeps the log in memory.
@@ -93,6 +111,8 @@ class LogWriter:
         compress = compress or (self.path is not None and self.path.suffix == ".zst")
         self._compressor = _zstd().ZstdCompressor(level=3) if compress else None
         self.truncated = False
+        self.failure: LogUnwritable | None = None
+        self.on_failure: Callable[[LogUnwritable], None] | None = None
         self._redacts = False
         self._limit = memory_limit
         self._sink: BinaryIO
@@ -102,8 +122,8 @@ class LogWriter:
             try:
                 self._sink = open(self.path, "wb", buffering=1 << 18)  # noqa: SIM115  # closed by close()
             except OSError as error:
-                raise UserError(f"{self.path}: cannot write the log: {error.strerror}") from None
-        self._sink.write(MAGIC + bytes((VERSION, FLAG_ZSTD if compress else 0)))
+                raise UserError(str(LogUnwritable(self.path, error))) from None
+        self._write(MAGIC + bytes((VERSION, FLAG_ZSTD if compress else 0)))
         self.pack: Callable[[Any], bytes] = msgpack.Packer(use_bin_type=True, default=encode_array).pack
         self.buffer = bytearray()
         """Packed records of the block being filled; the kernel appends to it directly and calls `cut`."""
@@ -111,12 +131,14 @@ class LogWriter:
         """Hears every record but deliveries as it is written: for displays, which hear those as observers."""
 
     def header(self, header: dict[str, Any]) -> None:
-        """Write the header, once, before any record."""
+        """Write the header, once, before any record; UserError if that fails, since nothing has been run yet."""
         self._redacts = bool(header.get("redacted"))
         data = self.pack(header)
         for start in range(0, len(data), BLOCK_SIZE):
             self._block(b"H", data[start : start + BLOCK_SIZE])
-        self._sink.flush()
+        self._attempt(self._sink.flush)
+        if self.failure is not None:
+            raise UserError(str(self.failure))
         if self.path is None and self._limit == 0:
             self.truncated = True
             self.pack = _nothing
@@ -145,14 +167,28 @@ class LogWriter:
         if self._compressor is not None:
             content = self._compressor.compress(content)
         head = _HEAD.pack(_BLOCK_MAGIC, kind, len(content), zlib.crc32(content))
-        self._sink.write(head + _HEAD_CRC.pack(zlib.crc32(head)) + content)
+        self._write(head + _HEAD_CRC.pack(zlib.crc32(head)) + content)
+
+    def _write(self, data: bytes) -> None:
+        self._attempt(self._sink.write, data)
+
+    def _attempt(self, action: Callable[..., object], *args: bytes) -> None:
+        if self.failure is not None:
+            return
+        try:
+            action(*args)
+        except OSError as error:
+            self.failure = LogUnwritable(self.path or "log", error)
+            if self.on_failure is not None:
+                self.on_failure(self.failure)
 
     def close(self) -> None:
         """Write what is left and close the file; a log in memory stays readable through `source`."""
         self.cut()
-        if self.path is None:
-            self._sink.flush()
-        elif not self._sink.closed:
+        if self.path is None or self._sink.closed:
+            return
+        self._attempt(self._sink.flush)
+        with contextlib.suppress(OSError):  # what could not be written is no news
             self._sink.close()
 
     @property
@@ -199,9 +235,13 @@ class LogReader:
         if isinstance(self._source, bytes):
             return io.BytesIO(self._source)
         try:
+            if not stat.S_ISREG(os.stat(self._source).st_mode):  # opening a pipe would wait for ever
+                raise NotALog(f"{self.name}: not a regular file")
             return open(self._source, "rb")
         except OSError as error:
             raise NotALog(f"{self.name}: {error.strerror}") from None
+        except ValueError as error:
+            raise NotALog(f"{self.name}: not a file name ({error})") from None
 
     def _blocks(self) -> Iterator[tuple[bytes, int, bytes]]:
         """Yield (kind, offset, content) of each whole block; LogDamaged where checksums fail."""
@@ -339,4 +379,4 @@ _SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "result": (str, dict),
 }
 
-__all__ = ["BLOCK_SIZE", "LogDamaged", "LogReader", "LogWriter", "NotALog"]
+__all__ = ["BLOCK_SIZE", "LogDamaged", "LogReader", "LogUnwritable", "LogWriter", "NotALog"]

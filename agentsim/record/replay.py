@@ -13,7 +13,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,7 +168,11 @@ def setup_of(log: Log, cls: type[Agent], header: Mapping[str, Any]) -> Setup:
         sound = False
     if not sound:
         raise UserError(f"{log.name}: the header lacks what replay needs, or has it in another form")
-    setup = decode_places(prepare(log.problem, cls, str(header.get("solver")), params, places=False), places)
+    problem = log.problem
+    try:
+        setup = decode_places(prepare(problem, cls, str(header.get("solver")), params, places=False), places)
+    except UserError as error:
+        raise UserError(f"{log.name}: header: {error}") from None
     return dataclasses.replace(setup, published_offsets=published) if header.get("redacted") else setup
 
 
@@ -178,9 +182,10 @@ def setup_of(log: Log, cls: type[Agent], header: Mapping[str, Any]) -> Setup:
 class _Feed(Kernel):
     """A kernel without agents whose instants come from a log."""
 
-    def feed_from(self, log: Log) -> None:
-        """Set the log to read."""
+    def feed_from(self, log: Log, nodes: Container[str]) -> None:
+        """Set the log to read, and the nodes of its problem."""
         self._log = log
+        self._nodes = nodes
         self._records = log.records()
         self._next: Delivery | None = None
         self._final_time: float | None = None
@@ -194,6 +199,9 @@ class _Feed(Kernel):
         try:
             for record in self._records:
                 if type(record[0]) is int:
+                    for node in record[4:6]:
+                        if node not in self._nodes:
+                            raise LogDamaged(self._log.name, 0, f"delivery {record[0]}: no node is called {node!r}")
                     self._next = self._log.delivery(record)
                     return
                 if record[0] == "result":
@@ -230,7 +238,7 @@ def _observe(log: Log, setup: Setup, cls: type[Agent], observers: list[Observer]
     kernel = _Feed(Codec(cls.all_messages()), Network("unit"), 0, LogWriter(None, memory_limit=0))
     attach(kernel, observers, setup)
     kernel._feed = []
-    kernel.feed_from(log)
+    kernel.feed_from(log, setup.nodes)
 
     async def go() -> None:
         if not observers:

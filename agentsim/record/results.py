@@ -207,8 +207,8 @@ def _object(text: Any) -> Mapping[str, Any]:  # null in a column of texts has ma
         return {}
     try:
         found = json.loads(text)
+        if not isinstance(found, dict):
+            return {}
+        return {k: json.dumps(v) if isinstance(v, (list, dict)) else v for k, v in found.items()}
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
-        return {}
-    return {k: json.dumps(v) if isinstance(v, (list, dict)) else v for k, v in found.items()}

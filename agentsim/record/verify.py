@@ -18,6 +18,7 @@ from agentsim.runtime.loop import run_apart
 from agentsim.runtime.messages import Abandon, Codec, MessageError, spec_of
 from agentsim.runtime.network import Network
 from agentsim.runtime.port import Abandoned, Port
+from agentsim.runtime.recovery import RecoveringKernel
 from agentsim.runtime.result import jsonable
 from agentsim.runtime.simulate import populate, published_facts
 from agentsim.runtime.view import Setup
@@ -197,11 +198,11 @@ class _Verifier(Kernel):
         if record is None:  # in a cut log, what timers would do next is not known to have happened
             self.finish(None)
             return False
-        at = _instant_of(record)
+        at = self._instant_of(record)
         if at < (self.now, self.step):
             raise LogDamaged(self._log.name, 0, f"after delivery {self._last_seq} time runs backwards")
         self.now, self.step = at
-        while (record := self._peek()) is not None and record[0] in ("crash", "restart") and _instant_of(record) == at:
+        while (record := self._peek()) is not None and record[0] in ("crash", "restart") and record[1] == at[0]:
             self._ahead.popleft()
             host = self.hosts.get(record[2])
             if host is None or host.crashed == (record[0] == "crash"):
@@ -213,7 +214,7 @@ class _Verifier(Kernel):
                 self._account_fate(record)
             else:
                 self._redeliver(record)
-        if record is not None and record[0] == "wake" and _instant_of(record) == at:
+        if record is not None and record[0] == "wake" and self._instant_of(record) == at:
             self._ahead.popleft()
             if not self._skipped and (not self._timers or self._timers[0][0] > self.now):
                 raise ReplayDivergence(self._last_seq, "", f"a timer at {self.now:g}", "set none")
@@ -222,14 +223,22 @@ class _Verifier(Kernel):
                 self._fire(activity, scope)
         return True
 
+    def _instant_of(self, record: tuple[Any, ...]) -> tuple[float, int]:
+        """Return (time, step) of the instant that a record opens; a crash opens the next of its time."""
+        if type(record[0]) is int:
+            return record[2], record[3]
+        if record[0] == "wake":
+            return record[1], record[2]
+        return record[1], self.step + 1 if record[1] == self.now else 0
+
     def _ends_deliveries(self, record: tuple[Any, ...], at: tuple[float, int]) -> bool:
         """Tell whether a record stands after an instant's deliveries; among them may be losses to crashed agents."""
         if record[0] == "fate":
             return not (record[1] == "dropped" and record[8] == "crash" and (record[3], record[6]) in self._pending)
-        return type(record[0]) is not int or _instant_of(record) != at
+        return type(record[0]) is not int or self._instant_of(record) != at
 
     def _redeliver(self, record: tuple[Any, ...]) -> None:
-        seq, sent_at, _, _, src, dst, type_name, n, _, stamp, payload = record
+        seq, sent_at, _, _, src, dst, type_name, n, copy, stamp, payload = record
         if seq != self._last_seq + 1:
             raise ReplayDivergence(seq, src, f"delivery {seq} after {self._last_seq}", "sends are numbered one by one")
         self._last_seq = seq
@@ -250,7 +259,7 @@ class _Verifier(Kernel):
             raise ReplayDivergence(seq, src, f"a malformed {type_name} ({error})", "would not send it") from None
         if self.abandoned is not None and type(message) is Abandon:
             self._leave(port.host)
-        if port.finished or port.name in self._skipped:
+        if port.finished or port.name in self._skipped or (copy and port.once):
             return
         port.inbox.append((src, message))
         port.stamps.append(stamp)
@@ -301,6 +310,15 @@ class _Verifier(Kernel):
         return None
 
 
+class _RecoveringVerifier(RecoveringKernel, _Verifier):
+    """A verifier whose agents that crash and restart recover, as they did."""
+
+    def _external(self, node: str, label: str) -> Any:
+        result = super()._external(node, label)
+        self.note_external(node, label, result)
+        return result
+
+
 class _Absent(Agent):
     """Stands where a replaced agent stood: takes its mail and does nothing."""
 
@@ -338,13 +356,6 @@ def _opens(record: tuple[Any, ...]) -> bool:
     return type(record[0]) is int or record[0] in ("crash", "restart", "wake")
 
 
-def _instant_of(record: tuple[Any, ...]) -> tuple[float, int]:
-    """Return (time, step) of the instant that a record opens."""
-    if type(record[0]) is int:
-        return record[2], record[3]
-    return record[1], record[2] if record[0] == "wake" else 0
-
-
 def _node_of(record: tuple[Any, ...]) -> str:
     return str(record[1] if record[0] == "place" else record[2])
 
@@ -374,9 +385,10 @@ def verify(
     skipped = frozenset(node for node, owner in setup.nodes.items() if owner in replaced)
     last, abandoned = _last_record(log)
     ended = last[1] if last is not None and last[0] == "result" else {}
-    kernel = _Verifier(
+    network = Network.parse(header["network"], setup.original.agents)
+    kernel = (_RecoveringVerifier if network.recovering else _Verifier)(
         Codec(cls.all_messages()),
-        Network.parse(header["network"], setup.original.agents),
+        network,
         header["seed"],
         LogWriter(None, memory_limit=0),
         check_cost=header["check_cost"],

@@ -42,6 +42,8 @@ class Agent:
       it is, without copies for foreign owners, each agent answering for its share of the costs (`view.share`). Agents
       without variables take part;
     * `costs`: "nonnegative" (complete search: shifted by the offsets in the log's header) or "signed";
+    * `exactly_once`: whether its protocol falls apart when a message comes twice or an agent forgets (that of a token,
+      say): copies made by the network are then not handed over, and an agent that restarts without its state is silent;
     * `complete`: whether it finds the optimum (see `is_exact` for parameters that give this up);
     * `status`: how far it is proved: "verified" (against an oracle), "tested" or "experimental";
     * `reader`: its disclosure reader, or None (reported as `not analysed`);
@@ -61,6 +63,7 @@ class Agent:
     tree_choice: ClassVar[Literal["degree", "smallest-table"]] = "degree"
     knows: ClassVar[Literal["neighbours", "everybody"]] = "neighbours"
     costs: ClassVar[Literal["nonnegative", "signed"]] = "signed"
+    exactly_once: ClassVar[bool] = False
     complete: ClassVar[bool] = False
     status: ClassVar[Literal["verified", "tested", "experimental"]] = "tested"
     reader: ClassVar[Callable[[ReaderContext], Reader] | None] = None

@@ -11,7 +11,8 @@ from agentsim.dcop.problem import Cost, Problem
 from agentsim.errors import RunError
 from agentsim.record.reader import Log
 from agentsim.runtime.agent import Agent
-from agentsim.runtime.kernel import Kernel, ObserverFailure
+from agentsim.runtime.failures import ObserverFailure
+from agentsim.runtime.kernel import Kernel
 from agentsim.runtime.messages import Abandon, spec_of
 from agentsim.runtime.observer import Observer, Outcome
 from agentsim.runtime.port import Abandonment
@@ -103,6 +104,8 @@ def conclude(
         kernel.writer.add(("finding", kernel.now, label, found))
     kernel.writer.add(("result", {**summary, "partial": kernel.hard_stop}))
     kernel.writer.close()
+    if kernel.writer.failure is not None:  # the run may have ended well, but its log has not
+        failure, status = failure or kernel.writer.failure, "error"
     result = Result(
         status=status,
         cost=cost,

@@ -34,7 +34,7 @@ from agentsim.dcop.ordering import HEURISTICS
 from agentsim.dcop.pseudotree import TreePlace
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Context, message
+from agentsim.runtime.messages import message
 from agentsim.runtime.statements import Nothing, Statement
 
 
@@ -87,7 +87,7 @@ class Pseudo(NamedTuple):
 class Done(NamedTuple):
     """The token comes back: the sender is a child of the receiver. Depth by name of its separator."""
 
-    separator: Context
+    separator: Mapping[str, int]
 
 
 DFS_MESSAGES: Final = (Score, Lead, Visited, Count, Child, Pseudo, Done)

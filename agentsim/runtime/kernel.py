@@ -1,6 +1,6 @@
-"""The kernel: virtual time, the router, and the rule that whoever blocks last delivers the next instant.
+"""The kernel: virtual time, and the rule that the next instant is delivered when the last agent blocks.
 
-Every agent is an asyncio task with a mailbox. A counter knows how many are awake. When the last one blocks, the kernel
+Every agent is an asyncio task with a mailbox. A queue knows who is awake. When the last one blocks, the kernel
 closes the instant (records what agents declared, routes what they sent, lets observers look at what was delivered) and
 opens the next: control events, deliveries, timers; then agents run until all wait.
 
@@ -11,77 +11,31 @@ The order of deliveries within an instant is (sender's index, sender's send numb
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
 import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from typing import Any, Final
 
-from agentsim.errors import RunError
-from agentsim.record.log import BLOCK_SIZE, LogWriter
-from agentsim.runtime.agent import Agent
+from agentsim.record.log import BLOCK_SIZE
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.messages import Abandon, Codec, MessageError, spec_of
-from agentsim.runtime.network import Fate, Network
-from agentsim.runtime.port import Abandoned, Activity, Host, Mailbox, Port, Tally
+from agentsim.runtime.failures import Deadlock, Livelock, deadlock_of, malformed
+from agentsim.runtime.messages import Abandon, MessageError
+from agentsim.runtime.network import Fate
+from agentsim.runtime.population import Population
+from agentsim.runtime.port import Activity, Host, Mailbox, Port
 from agentsim.runtime.router import Entry, Interceptor, Router
 from agentsim.runtime.waits import Timeout
 from agentsim.runtime.watchdog import StuckAgent
 
 STEP_LIMIT: Final = 10_000
+_INSTANTS_PER_TURN: Final = 256
+"""After so many the event loop gets its turn: other runs in it, the watchdog."""
+_NEVER: Final = math.inf
 
 _new = tuple.__new__
-
-
-class AgentFailure(RunError):
-    """An agent raised, or sent or was sent something malformed.
-
-    Args:
-        agent: name of the node at fault.
-        cause: what happened, in a sentence.
-    """
-
-    def __init__(self, agent: str, cause: str) -> None:
-        super().__init__(f"agent {agent}: {cause}")
-        self.agent, self.cause = agent, cause
-
-
-class ObserverFailure(RunError):
-    """An observer raised; half a privacy trace is worse than none."""
-
-    def __init__(self, observer: str, cause: str) -> None:
-        super().__init__(f"observer {observer}: {cause}")
-        self.observer, self.cause = observer, cause
-
-
-class Livelock(RunError):
-    """Messages that take no time went round for `STEP_LIMIT` steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlock:
-    """Why nothing moved any more.
-
-    Args:
-        waiting: node -> what it waits for.
-        lost: lost messages to nodes that wait: (time, src, dst, type, n, reason).
-    """
-
-    waiting: Mapping[str, str]
-    lost: tuple[tuple[float, str, str, str, int, str], ...]
-
-    def __str__(self) -> str:
-        shown = [f"{node} waits for {what}" for node, what in list(self.waiting.items())[:8]]
-        more = len(self.waiting) - len(shown)
-        text = "; ".join(shown) + (f"; and {more} more wait" if more else "")
-        if self.lost:
-            at, src, dst, kind, n, reason = self.lost[0]
-            text += f"; {src}'s message {n} ({kind}) to {dst} was lost at time {at:g} ({reason})"
-            if len(self.lost) > 1:
-                text += f", and {len(self.lost) - 1} more"
-        return text
 
 
 @dataclass(slots=True)
@@ -92,18 +46,8 @@ class Limits:
     max_time: float | None = None
 
 
-@dataclass(slots=True)
-class ObserverSlot:
-    """An observer's mailbox and what of the feed it may see."""
-
-    name: str
-    mailbox: Mailbox
-    sees: Callable[[Delivery], bool] | None
-    activity: Activity | None = None
-
-
-@dataclass
-class Kernel:
+@dataclass(slots=True, eq=False, repr=False)
+class Kernel(Population):
     """One run. `simulate` builds it, `run` drives it to its end.
 
     Args:
@@ -115,89 +59,65 @@ class Kernel:
         check_cost: virtual time a constraint check takes.
         realtime: real seconds per unit of virtual time, or None for virtual time alone.
         interceptors: active adversaries on the router.
-        gates: node -> gate before each of its sends.
+        checked_sends: called with port, receiver, message and payload before each send: the gates.
     """
 
-    codec: Codec
-    network: Network
-    seed: int
-    writer: LogWriter
     limits: Limits = field(default_factory=Limits)
     check_cost: float = 0.0
     realtime: float | None = None
     interceptors: tuple[Interceptor, ...] = ()
     checked_sends: Callable[[Port, str, Any, bytes], None] | None = None
 
+    step: int = field(init=False, default=0)
+    """Within the time `now`: messages that take no time arrive at its next step."""
+    seq: int = field(init=False, default=0)
+    """Deliveries so far."""
+    outbox: list[Entry] = field(init=False, default_factory=list)
+    recording: list[Port] = field(init=False, default_factory=list)
+    """Ports with records of this instant, in any order."""
+    values: list[tuple[float, str, int]] = field(init=False, default_factory=list)
+    """Every change of value: (time, node, domain index)."""
+    lower_bounds: dict[str, float] = field(init=False, default_factory=dict)
+    """By component, the last lower bound that was declared."""
+    components: Mapping[str, str] = field(init=False, default_factory=dict)
+    """By node, the first node of its component."""
+    deadlock: Deadlock | None = field(init=False, default=None)
+    hard_stop: bool = field(init=False, default=False)
+    simple_time: bool = field(init=False)
+    """Whether what is sent leaves at the instant's own time."""
+    plain_sends: bool = field(init=False)
+    """Whether a send needs no look at clock or gates."""
+    router: Router = field(init=False)
+    _max_messages: float = field(init=False)
+    _max_time: float = field(init=False)
+    _free_until: float = field(init=False)
+    """Up to this time the clock may be moved without asking anybody."""
+    _all_are_up: bool = field(init=False)
+    """Whether no agent is ever busy or crashed."""
+    _close_always: bool = field(init=False)
+    _timers: list[tuple[float, int, Activity, Timeout | None]] = field(init=False, default_factory=list)
+    _timer_count: int = field(init=False, default=0)
+    _controls: list[tuple[float, int, str]] = field(init=False, default_factory=list)
+    """Crashes (0) and restarts (1) to come: (time, which, agent)."""
+    _alarm: float = field(init=False, default=_NEVER)
+    """When the first of timers and controls is due."""
+    _woken: dict[Host, None] = field(init=False, default_factory=dict)
+    """With `check_cost`: who had something to do in this instant."""
+    _observing: bool = field(init=False, default=False)
+    _scheduled: bool = field(init=False, default=False)
+    _wall_start: float = field(init=False, default=0.0)
+
     def __post_init__(self) -> None:
-        self.ports: dict[str, Port] = {}
-        self.hosts: dict[str, Host] = {}
-        self.observers: list[ObserverSlot] = []
-        self.live: dict[str, Callable[[], Mapping[str, Any]]] = {}  # by observer: what to show of it
-        self.factory: Callable[[Port], Agent] | None = None
-        self.now = 0.0
-        self.step = 0
-        self.seq = 0
-        self.awake = 0
-        self.running = 0
-        self.outside = 0
-        """Activities that await something real; they count as awake, so virtual time stands still."""
-        self.current: Activity | None = None
-        self.outbox: list[Entry] = []
-        self.recording: list[Port] = []
-        self.values: list[tuple[float, str, int]] = []
-        """Every change of value: (time, node, domain index)."""
-        self.deadlock: Deadlock | None = None
-        self.failure: BaseException | None = None
-        self.limit: str | None = None
-        self.complaints: list[str] = []
-        self.abandoned: tuple[str, float, str] | None = None
-        self.components: Mapping[str, str] = {}
-        self.lower_bounds: dict[str, float] = {}
-        self.stop_request: str | None = None
-        self.hard_stop = False
-        self.ended = False
-        self.external_results: Callable[[str, str], Any] | None = None
-        self._max_messages = self.limits.max_messages if self.limits.max_messages is not None else math.inf
+        limits = self.limits
+        self._max_messages = limits.max_messages if limits.max_messages is not None else _NEVER
         # Infinity itself lies beyond the limit: that is how a deadlock is noticed.
-        self._max_time = self.limits.max_time if self.limits.max_time is not None else sys.float_info.max
-        self.simple_time = not self.check_cost and self.realtime is None
-        self.plain_sends = self.simple_time
-        self.router = Router(self.network, self.seed, self.writer, self.interceptors, steady=self.simple_time)
+        self._max_time = limits.max_time if limits.max_time is not None else sys.float_info.max
+        self._free_until = self._max_time if self.realtime is None else -_NEVER
+        self.plain_sends = self.simple_time = not self.check_cost and self.realtime is None
         self._close_always = bool(self.check_cost)
-        self._timers: list[tuple[float, int, Activity, Timeout | None]] = []
-        self._timer_count = 0
-        self._controls: list[tuple[float, int, str]] = []
-        self._feed: list[Delivery] | None = None
-        self._observing = False
-        self._woken: dict[Host, None] = {}
-        self._wall_start = 0.0
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._done: asyncio.Future[None] | None = None
-
-    # Building --------------------------------------------------------------------------------------------------
-
-    def add_node(self, name: str, agent: str) -> Port:
-        """Add a node of `agent` and return its port; nodes are ordered as they are added."""
-        host = self.hosts.get(agent)
-        if host is None:
-            host = self.hosts[agent] = Host(agent, self.network.slow.get(agent, 1.0))
-        port = Port(self, name, len(self.ports), host)
-        self.ports[name] = port
-        return port
-
-    def populate(self, port: Port, agent: Agent) -> None:
-        """Put an agent behind a port."""
-        port._agent = agent
-        port._tally = {cls: port._tally.get(cls) or Tally(spec_of(cls)) for cls in agent.all_messages()}
-
-    def add_observer(self, name: str, sees: Callable[[Delivery], bool] | None, start: Callable[[Mailbox], Any]) -> None:
-        """Add an observer: `start` takes its mailbox and returns the coroutine to run."""
-        mailbox = Mailbox(self, name)
-        slot = ObserverSlot(name, mailbox, sees)
-        slot.activity = Activity(self, mailbox, start(mailbox), name, main=True)
-        self.observers.append(slot)
-        if self._feed is None:
-            self._feed = []
+        self._all_are_up = not self.check_cost and not self.network.crashes
+        self.router = Router(self.network, self.seed, self.writer, self.interceptors, steady=self.simple_time)
+        self.writer.on_failure = self.fail
 
     # Running ---------------------------------------------------------------------------------------------------
 
@@ -209,11 +129,12 @@ class Kernel:
         activities = [slot.activity for slot in self.observers if slot.activity is not None]
         activities += [self._main_activity(port) for port in self.ports.values()]
         for crash in self.network.crashes:
-            heapq.heappush(self._controls, (crash.start, 0, crash.agent))
-            if crash.end < math.inf:
-                heapq.heappush(self._controls, (crash.end, 1, crash.agent))
+            self._add_control(crash.start, 0, crash.agent)
+            if crash.end < _NEVER:
+                self._add_control(crash.end, 1, crash.agent)
         for activity in activities if task_order is None else task_order(activities):
             self.start(activity)
+        self.schedule()
         if not activities:
             self.finish(None)
         try:
@@ -221,214 +142,80 @@ class Kernel:
         finally:
             self.ended = True
             self._close()
+            self._record_undelivered()
 
-    def _main_activity(self, port: Port) -> Activity:
-        agent = port._agent
-        assert agent is not None
-        by_messages = agent.place == "tree" and agent.view.domain and agent.view.place is None
-        main = agent.find_place_then_run() if by_messages else agent.run()
-        activity = Activity(self, port, main, port.name, main=True)
-        port._activities = [activity]
-        self.running += 1
-        return activity
-
-    def start(self, activity: Activity) -> None:
-        """Give an activity its asyncio task; it counts as awake at once."""
-        assert self._loop is not None
-        self.awake += 1
-        activity.task = self._loop.create_task(activity.drive(), name=activity.name)
-
-    def finish(self, limit: str | None) -> None:
-        """End the run; `limit` names the limit that ended it."""
-        if not self.ended:
-            self.ended = True
-            self.limit = limit
-            if self._done is not None and not self._done.done():
-                self._done.set_result(None)
-
-    def fail(self, error: BaseException) -> None:
-        """End the run because of an error."""
-        if self.failure is None:
-            self.failure = error
-        self.finish(None)
-
-    def stuck(self, error: BaseException) -> None:
-        """End the run at an agent that never gave control back."""
-        if self.current is not None and not self.ended:
-            self.complaints.append(f"agent {self.current.mailbox.name} never gave control back at time {self.now:g}")
-        self.finish(self.stop_request or "timeout")
+    def schedule(self) -> None:
+        """Have the event loop call `work`, soon and once."""
+        if not self._scheduled and self._loop is not None:
+            self._scheduled = True
+            self._loop.call_soon(self.work)
 
     def poke(self) -> None:
         """Look at `stop_request` even if nothing moves; called in the loop by the watchdog or a signal."""
-        if self.stop_request is not None and not self.ended and (self.awake == self.outside or self.hard_stop):
+        nothing_moves = not self.awake and not self._scheduled
+        if self.stop_request is not None and not self.ended and (nothing_moves or self.hard_stop):
             self.finish(self.stop_request)
 
-    def _close(self) -> None:
-        for activity in self._all_activities():
-            if not activity.done:
-                activity.done = True
-                if activity.task is not None:
-                    activity.task.cancel()
-                complaint = activity.close()
-                if complaint:
-                    self.complaints.append(f"{activity.mailbox.name}: {complaint}")
-        self._record_undelivered()
-
-    def _all_activities(self) -> list[Activity]:
-        own = [a for port in self.ports.values() for a in port._activities]
-        return own + [slot.activity for slot in self.observers if slot.activity is not None]
-
-    def _record_undelivered(self) -> None:
-        self.router.next_step += self.outbox  # sent in an instant that was never closed
-        for _, n, copy, _, src, dst, spec, _, payload in self.router.undelivered():
-            self.writer.add(("fate", "undelivered", self.now, src.name, dst.name, spec.name, n, copy, "end", payload))
-
-    def activity_ended(self, activity: Activity) -> None:
-        """Take note that a coroutine returned or raised."""
-        mailbox = activity.mailbox
-        error = activity.error
-        if isinstance(error, Abandoned):
-            assert isinstance(mailbox, Port)
-            self._abandon(mailbox, activity, error)
-            return
-        if isinstance(error, StuckAgent):
-            self.stuck(error)
-            return
-        if error is not None and not (activity.joiners and isinstance(error, Exception)):
-            self.fail(self._failure(mailbox, error))
-            return
-        for joiner in activity.joiners:
-            joiner.wake()
-        if all(slot.activity is not None and slot.activity.done for slot in self.observers):
-            self._feed = None  # nobody watches any more
-        if activity.main and isinstance(mailbox, Port):
-            mailbox.finished = True
-            self.running -= 1
-            self._close_others(mailbox, activity)
-        self.awake -= 1
-        if not self.awake:
-            self.advance()
-
-    def _abandon(self, port: Port, activity: Activity, why: Abandoned) -> None:
-        """Take an agent out of the run that has abandoned it, and tell all others, for whom it is then over too."""
-        host = port.host
-        self.writer.add(("abandon", self.now, why.node, why.reason, port._n))
-        if self.abandoned is None:
-            self.abandoned = (why.node, self.now, why.reason)
-        if activity.main:
-            self.running -= 1
-        self._leave(host)
-        for other in self.hosts.values():
-            if other is not host:
-                port.send(other.nodes[0].name, Abandon())
-        self.awake -= 1
-        if not self.awake:
-            self.advance()
-
-    def _leave(self, host: Host) -> None:
-        """Close all that an agent still does; it does not come back, crash or no crash."""
-        host.left = True
-        for port in host.nodes:
-            for activity in port._activities:
-                if not activity.done:
-                    self._retire(activity)
-                    if activity.main:
-                        self.running -= 1
-            port.finished, port.parked = True, []
-
-    def _close_others(self, port: Port, main: Activity) -> None:
-        for other in port._activities:
-            if other is not main and not other.done:
-                self._retire(other)
-        port.parked = []
-
-    def _retire(self, activity: Activity) -> None:
-        """Close an activity that will never be wanted again; one that is awake gives up its place among the awake."""
-        activity.done = True
-        activity.close()
-        if activity.task is not None:
-            activity.task.cancel()
-        if not activity.parked:
-            self.awake -= 1
-
-    def _failure(self, mailbox: Mailbox, error: BaseException) -> RunError:
-        batch = [(b[0], b[1]) for b in mailbox.last_batch if type(b) is tuple]
-        shown = ", ".join(f"{src}: {message!r}"[:120] for src, message in batch[:3])
-        if len(batch) > 3:
-            shown += f", and {len(batch) - 3} more"
-        working = f" while working on [{shown}]" if batch else ""
-        what = str(error) if isinstance(error, RunError) else f"{type(error).__name__}: {error}"
-        if isinstance(mailbox, Port):
-            if isinstance(error, AgentFailure):
-                return error
-            owner = f" of {mailbox.host.name}" if mailbox.host.name != mailbox.name else ""
-            failure: RunError = AgentFailure(
-                mailbox.name, f"{what}{owner and f' (node{owner})'} at time {self.now:g}{working}"
-            )
-        else:
-            failure = ObserverFailure(mailbox.name, f"{what} at time {self.now:g}")
-        failure.__cause__ = error
-        return failure
-
-    # Sending ---------------------------------------------------------------------------------------------------
-
-    def cannot_send(self, port: Port, to: str, message: Any, error: Exception) -> MessageError:
-        """Say why a send failed, naming sender, receiver and type."""
-        kind = type(message)
-        if kind not in port._tally:
-            known = ", ".join(t.spec.name for cls, t in port._tally.items() if cls is not Abandon) or "none"
-            return MessageError(f"{port.name} sent {to} a {kind.__name__}, not a message type of its solver ({known})")
-        name = port._tally[kind].spec.name
-        if to not in self.ports:
-            return MessageError(f"{port.name} sent {name} to {to!r}, which does not exist")
-        return MessageError(f"{port.name} sent {to} a {name} that cannot travel: {error}")
-
-    def examine_send(self, port: Port, to: str, message: Any, payload: bytes) -> float:
-        """Ask the sender's gate, if there are gates, and return when the message leaves.
-
-        That is later than now by the computing done in this step, and as late as the clock says in real time.
-        """
-        if self.checked_sends is not None and type(message) is not Abandon:
-            self.checked_sends(port, to, message, payload)
-        host = port.host
-        at = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
-        if self.realtime is not None:
-            at = max(at, self._wall_time())
-        return at
-
-    def _wall_time(self) -> float:
-        assert self.realtime is not None
-        return (time.monotonic() - self._wall_start) / self.realtime if self.realtime else self.now
-
-    # Time ------------------------------------------------------------------------------------------------------
-
-    def add_timer(self, when: float, activity: Activity, scope: Timeout | None) -> None:
-        """Wake an activity at `when`; with a scope, tell it that its time is up."""
-        self._timer_count += 1
-        heapq.heappush(self._timers, (when, self._timer_count, activity, scope))
-
-    def advance(self) -> None:
-        """Close this instant and open the next; called when nobody is awake."""
-        self.current = None
+    def work(self) -> None:
+        """Have whoever is awake go on; when all wait, close the instant and open the next; for many instants."""
+        self._scheduled = False
+        awake = self.awake
         try:
-            while not self.awake and not self.ended:
-                if not self._observing:
+            for _ in range(_INSTANTS_PER_TURN):
+                while awake:
+                    activity = awake.popleft()
+                    if activity.done:
+                        continue
+                    resume = activity.rest.resume
+                    if resume is None:  # its task has not begun, which is the event loop's business
+                        awake.appendleft(activity)
+                        self.current = None
+                        self.schedule()
+                        return
+                    resume()
+                self.current = None
+                if self.ended or self.outside:
+                    return
+                if self._observing:
+                    self._observing = False
+                else:
                     if self.outbox or self.recording or self._close_always:
                         self._close_instant()
                     if self._feed and self._hand_out():
                         self._observing = True
                         continue
-                self._observing = False
-                if self.stop_request is not None:
+                if self.stop_request is not None or not self.running:
                     self.finish(self.stop_request)
-                elif not self.running:
-                    self.finish(None)
-                elif not self._open_instant():
+                if self.ended or not self._open_instant():
                     return
         except Exception as error:
             self.fail(error)
+        except StuckAgent as error:
+            self.stuck(error)
+        else:
+            self.schedule()
+
+    def _hand_out(self) -> bool:
+        """Give observers what was delivered; tell whether any of them woke."""
+        feed, self._feed = self._feed, []
+        assert feed is not None
+        for slot in self.observers:
+            if slot.activity is not None and slot.activity.done:
+                continue
+            sees = slot.sees
+            seen = feed if sees is None else [d for d in feed if sees(d)]
+            if seen:
+                slot.mailbox.inbox.extend(seen)
+                self._wake_parked(slot.mailbox)
+        return bool(self.awake)
+
+    def _wake_parked(self, mailbox: Mailbox) -> None:
+        parked, mailbox.parked = mailbox.parked, []
+        for activity in parked:
+            activity.wake()
 
     def _close_instant(self) -> None:
+        """Record what was declared in this instant, in the order of nodes, and route what was sent."""
         if self.recording:
             self.recording.sort(key=_by_index)
             for port in self.recording:
@@ -449,24 +236,31 @@ class Kernel:
             out, self.outbox = self.outbox, []
             self.router.route(out, self.now)
 
-    def _hand_out(self) -> bool:
-        """Give observers what was delivered; tell whether any of them woke."""
-        feed, self._feed = self._feed, []
-        assert feed is not None
-        for slot in self.observers:
-            if slot.activity is not None and slot.activity.done:
-                continue
-            sees = slot.sees
-            seen = feed if sees is None else [d for d in feed if sees(d)]
-            if seen:
-                slot.mailbox.inbox.extend(seen)
-                self._wake_parked(slot.mailbox)
-        return self.awake > 0
+    def _record_undelivered(self) -> None:
+        self.router.next_step += self.outbox  # sent in an instant that was never closed
+        for _, n, copy, _, src, dst, spec, _, payload in self.router.undelivered():
+            self.writer.add(("fate", "undelivered", self.now, src.name, dst.name, spec.name, n, copy, "end", payload))
 
-    def _wake_parked(self, mailbox: Mailbox) -> None:
-        parked, mailbox.parked = mailbox.parked, []
-        for activity in parked:
-            activity.wake()
+    # Sending ---------------------------------------------------------------------------------------------------
+
+    def examine_send(self, port: Port, to: str, message: Any, payload: bytes) -> float:
+        """Ask the sender's gate, if there are gates, and return when the message leaves.
+
+        That is later than now by the computing done in this step, and as late as the clock says in real time.
+        """
+        if self.checked_sends is not None and type(message) is not Abandon:
+            self.checked_sends(port, to, message, payload)
+        host = port.host
+        at = self.now + (host.checks - host.work_mark) * self.check_cost * host.speed
+        if self.realtime is not None:
+            at = max(at, self._wall_time())
+        return at
+
+    def _wall_time(self) -> float:
+        assert self.realtime is not None
+        return (time.monotonic() - self._wall_start) / self.realtime if self.realtime else self.now
+
+    # Time ------------------------------------------------------------------------------------------------------
 
     def _open_instant(self) -> bool:
         """Move time on and deliver; False if the run ended or waits for the real clock."""
@@ -474,71 +268,57 @@ class Kernel:
             self.finish("max_messages")
             return False
         router = self.router
-        heap, bulk = router.heap, router.bulk
-        if self.step > STEP_LIMIT:
-            raise Livelock(f"{STEP_LIMIT} steps at time {self.now:g}: messages that take no time go round for ever")
         if router.next_step:
-            self.step += 1
+            self._step_on()
             batch, router.next_step = router.next_step, []
         else:
-            when = heap[0][0] if heap else math.inf
+            heap, bulk = router.heap, router.bulk
+            when = alarm = self._alarm
+            if heap and heap[0][0] < when:
+                when = heap[0][0]
             if bulk and bulk[0][0] < when:
                 when = bulk[0][0]
-            timers, controls = self._timers, self._controls
-            if timers and timers[0][0] < when:
-                when = timers[0][0]
-            if controls and controls[0][0] < when:
-                when = controls[0][0]
-            if when > self._max_time or self.realtime is not None:
-                if when == math.inf:
-                    self._report_deadlock()
+            if when > self._free_until:
+                allowed = self._ask_clock(when)
+                if allowed is None:
                     return False
-                if when > self._max_time:
-                    self.finish("max_time")
-                    return False
-                wall = self._wall_time()
-                if when > wall and self.realtime:
-                    assert self._loop is not None
-                    self._loop.call_later((when - wall) * self.realtime, self._resume)
-                    return False
-                when = max(when, wall)
-            self.step = self.step + 1 if when == self.now else 0
-            self.now = when
-            if controls and controls[0][0] <= when:
+                when = allowed
+            if when == self.now:
+                self._step_on()
+            else:
+                self.now, self.step = when, 0
+            if alarm <= when:
                 self._control()
             batch = bulk.popleft()[1] if bulk and bulk[0][0] <= when else []
             while heap and heap[0][0] <= when:  # in real time several moments may have passed at once
-                batch.append(heapq.heappop(heap)[1])
+                batch.append(heappop(heap)[1])
         self._deliver(batch)
-        if self._timers and self._timers[0][0] <= self.now:
+        if self.door is not None:
+            self.door(batch)
+        if self._alarm <= self.now:
             self._fire_timers()
         return True
 
-    def _fire_timers(self) -> None:
-        self.writer.add(("wake", self.now, self.step))
-        while self._timers and self._timers[0][0] <= self.now:
-            _, _, activity, scope = heapq.heappop(self._timers)
-            self._fire(activity, scope)
+    def _step_on(self) -> None:
+        self.step += 1
+        if self.step > STEP_LIMIT + 1:
+            raise Livelock(f"{STEP_LIMIT} steps at time {self.now:g}: messages that take no time go round for ever")
 
-    def _resume(self) -> None:
-        if not self.ended and not self.awake:
-            self._observing = False
-            self.advance()
-
-    def _fire(self, activity: Activity, scope: Timeout | None) -> None:
-        if activity.done:
-            return
-        if scope is not None:
-            if scope not in activity.scopes:
-                return
-            scope.fired = True
-        if not activity.parked:
-            return  # it is awake already: a message at the same instant came first
-        if activity in activity.mailbox.parked:
-            activity.mailbox.parked.remove(activity)
-        if isinstance(activity.mailbox, Port) and self.check_cost:
-            self._woken[activity.mailbox.host] = None
-        activity.wake()
+    def _ask_clock(self, when: float) -> float | None:
+        """Return the time of the next instant, which is due at `when`; None if the run ends or must wait for it."""
+        if when == _NEVER:
+            self.deadlock = deadlock_of(self.ports.values(), self.router.lost)
+            self.finish("deadlock")
+            return None
+        if when > self._max_time:
+            self.finish("max_time")
+            return None
+        wall = self._wall_time()
+        if when > wall and self.realtime:
+            assert self._loop is not None
+            self._loop.call_later((when - wall) * self.realtime, self.schedule)
+            return None
+        return max(when, wall)
 
     def _deliver(self, batch: list[Entry]) -> None:
         """Log and hand over one instant's messages."""
@@ -547,51 +327,68 @@ class Kernel:
         now, step, seq = self.now, self.step, self.seq
         writer = self.writer
         buffer, write = writer.buffer, writer.pack
-        feed, check_cost = self._feed, self.check_cost
-        for index, n, copy, sent_at, src, dst, spec, stamp, payload in batch:
-            host = dst.host
-            if check_cost:
-                if host.busy_until > now:
-                    self.router.schedule(
-                        host.busy_until, (index, n, copy, sent_at, src, dst, spec, stamp, payload), now
-                    )
-                    continue
-                self._woken[host] = None
-            if host.crashed:
-                self.router.fate(
-                    (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("dropped", now, copy, "crash")
-                )
+        feed, awake, all_are_up, abandoned = self._feed, self.awake, self._all_are_up, self.abandoned is not None
+        for entry in batch:
+            _, n, copy, sent_at, src, dst, spec, stamp, payload = entry
+            if not all_are_up and not self._is_up(dst.host, entry):
                 continue
+            src_name = src.name
+            message = spec.known.get(payload)
+            if message is None:
+                try:
+                    message = spec.decode(payload)
+                except MessageError as error:
+                    self.seq = seq
+                    self.router.next_step += batch[batch.index(entry) :]  # undelivered: what is delivered can be read
+                    raise malformed(src_name, spec.name, n, dst.name, error) from error
             seq += 1
-            record = (seq, sent_at, now, step, src.name, dst.name, spec.name, n, copy, stamp, payload)
+            record = (seq, sent_at, now, step, src_name, dst.name, spec.name, n, copy, stamp, payload)
             buffer += write(record)
             if len(buffer) >= BLOCK_SIZE:
                 writer.cut()
-            try:
-                message = spec.decode(payload)
-            except MessageError as error:
-                self.seq = seq
-                raise AgentFailure(
-                    src.name, f"its {spec.name} (send {n}) to {dst.name} is malformed: {error}"
-                ) from error
             if feed is not None:
                 feed.append(_new(Delivery, (*record, message)))
-            if self.abandoned is not None and type(message) is Abandon:
-                self._leave(host)
-            if not dst.finished:
-                dst.inbox.append((src.name, message))
+            if abandoned and type(message) is Abandon:
+                self._leave(dst.host)
+            if not (dst.finished or (copy and dst.once)):
+                dst.inbox.append((src_name, message))
                 dst.stamps.append(stamp)
                 parked = dst.parked
                 if parked:
                     for activity in parked:
-                        activity.wake()
+                        activity.waiting = None  # `wake`, without a call for each delivery
+                    awake.extend(parked)
                     parked.clear()
         self.seq = seq
+
+    def _is_up(self, host: Host, entry: Entry) -> bool:
+        """Tell whether an agent takes a message now: if it is busy it gets it later, if it has crashed not at all."""
+        if self.check_cost:
+            if host.busy_until > self.now:
+                self.router.schedule(host.busy_until, entry, self.now)
+                return False
+            self._woken[host] = None
+        if host.crashed:
+            self.router.fate(entry, Fate("dropped", self.now, entry[2], "crash"))
+            return False
+        return True
+
+    # Timers, crashes, restarts ---------------------------------------------------------------------------------
+
+    def add_timer(self, when: float, activity: Activity, scope: Timeout | None) -> None:
+        """Wake an activity at `when`; with a scope, tell it that its time is up."""
+        self._timer_count += 1
+        heappush(self._timers, (when, self._timer_count, activity, scope))
+        self._alarm = min(self._alarm, when)
+
+    def _add_control(self, when: float, restart: int, agent: str) -> None:
+        heappush(self._controls, (when, restart, agent))
+        self._alarm = min(self._alarm, when)
 
     def _control(self) -> None:
         """Crash and restart agents whose moment has come."""
         while self._controls and self._controls[0][0] <= self.now:
-            _, restart, agent = heapq.heappop(self._controls)
+            _, restart, agent = heappop(self._controls)
             host = self.hosts[agent]
             if host.left:
                 continue
@@ -601,43 +398,30 @@ class Kernel:
             elif not restart and host.down == 1:
                 self.crash(host)
 
-    def crash(self, host: Host) -> None:
-        """Close every coroutine of an agent; what is on its way to it will be lost."""
-        host.crashed = True
-        self.writer.add(("crash", self.now, host.name))
-        for port in host.nodes:
-            for activity in port._activities:
-                if not activity.done:
-                    activity.done = True
-                    activity.close()
-                    if activity.task is not None:
-                        activity.task.cancel()
-                    if activity.main:
-                        self.running -= 1
-            port.parked, port.inbox, port.stamps = [], [], []
+    def _fire_timers(self) -> None:
+        """Have all go off whose time has come, and set the alarm for the next."""
+        timers, controls = self._timers, self._controls
+        if timers and timers[0][0] <= self.now:
+            self.writer.add(("wake", self.now, self.step))
+            while timers and timers[0][0] <= self.now:
+                _, _, activity, scope = heappop(timers)
+                self._fire(activity, scope)
+        self._alarm = min(timers[0][0] if timers else _NEVER, controls[0][0] if controls else _NEVER)
 
-    def restart(self, host: Host) -> None:
-        """Start an agent anew from its local view; it has forgotten everything."""
-        assert self.factory is not None
-        host.crashed = False
-        self.writer.add(("restart", self.now, host.name))
-        for port in host.nodes:
-            port.finished = False
-            self.populate(port, self.factory(port))
-            self.start(self._main_activity(port))
-
-    def _report_deadlock(self) -> None:
-        waiting = {}
-        for port in self.ports.values():
-            for activity in port._activities:
-                if not activity.done and activity.waiting is not None:
-                    waiting[port.name] = activity.waiting.describe()
-                    break
-            if port.host.crashed and not port.finished:
-                waiting[port.name] = "nothing: it has crashed"
-        lost = tuple(record for record in self.router.lost if record[2] in waiting)
-        self.deadlock = Deadlock(waiting, lost or tuple(self.router.lost))
-        self.finish("deadlock")
+    def _fire(self, activity: Activity, scope: Timeout | None) -> None:
+        if activity.done:
+            return
+        if scope is not None:
+            if scope not in activity.scopes:
+                return
+            scope.fired = True
+        if activity.waiting is None:
+            return  # it is awake already: a message at the same instant came first
+        if activity in activity.mailbox.parked:
+            activity.mailbox.parked.remove(activity)
+        if isinstance(activity.mailbox, Port) and self.check_cost:
+            self._woken[activity.mailbox.host] = None
+        activity.wake()
 
 
 def _by_index(port: Port) -> int:

@@ -1,47 +1,15 @@
-"""The event loop that simulations run in."""
+"""Running simulations from code that knows nothing of event loops, or has one running already."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import threading
-from collections import deque
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from agentsim.runtime.watchdog import interrupt
 
 T = TypeVar("T")
-
-
-class _LeanLoop(asyncio.SelectorEventLoop):
-    """An event loop for many short callbacks and nothing urgent from outside.
-
-    On a random network each delivery takes a turn of the loop. asyncio's turn asks the clock and the operating system
-    each time, and checks each callback at four places; here they are asked after 256 callbacks, or when there is
-    nothing to do. Callbacks run in the order in which they were queued, as ever. Worth a fifth of a run's time.
-    """
-
-    _ready: deque[asyncio.Handle]
-    _stopping: bool
-
-    def call_soon(  # type: ignore[override]  # the stubs tie callback and arguments by a TypeVarTuple
-        self, callback: Callable[..., object], *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.Handle:
-        """Queue a callback."""
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
-
-    def _run_once(self) -> None:
-        ready = self._ready
-        for _ in range(256):
-            if not ready or self._stopping:
-                break
-            handle = ready.popleft()
-            if not handle._cancelled:
-                handle._run()
-        super()._run_once()  # type: ignore[misc]  # not in the stubs
 
 
 def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -85,5 +53,5 @@ def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _run(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    with asyncio.Runner(loop_factory=_LeanLoop) as runner:
+    with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         return runner.run(start())

@@ -14,7 +14,8 @@ or dishonest one does harm: wrong type, wrong arity, NaN or an array larger than
 naming the field.
 
 Field annotations: int, float or `Cost` (int or float, never NaN), bool, str, bytes, None, `X | Y`, `tuple[X, ...]`,
-`tuple[X, Y]`, `Mapping[str, X]`, `Array` and `Annotated[Array, MaxCells(n)]`.
+`tuple[X, Y]`, `Mapping[str, X]`, `Array` and `Annotated[Array, MaxCells(n)]`. `Index`, `Context`, `Beside` and `Over`
+say more, which depends on the problem and is checked only in runs with an adversary about (`agentsim.runtime.door`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,19 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Annotated, Any, Final, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgpack
 import numpy as np
@@ -34,8 +47,6 @@ from agentsim.errors import RunError
 
 Cost = int | float
 Array = NDArray[Any]
-Context = Mapping[str, int]
-"""Domain index by variable name: a partial assignment as it travels."""
 
 MAX_ARRAY_CELLS: Final = 1 << 28
 _ARRAY_EXT: Final = 1
@@ -58,6 +69,38 @@ class MaxCells:
     """In `Annotated[Array, MaxCells(n)]`: the array may hold at most n cells."""
 
     cells: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOf:
+    """In `Annotated[int, IndexOf("sender")]`: a domain index of the sender's variable, or of the receiver's."""
+
+    whose: Literal["sender", "receiver"]
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """In `Annotated[Mapping[str, int], Partial()]`: a partial assignment, domain index by variable name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """In `Annotated[tuple[X, ...], Beside(field)]`: one element for each of another field's."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """In `Annotated[Array, Over(field)]`: a table with an axis for each of the variables that another field names."""
+
+    field: str
+
+
+Index = Annotated[int, IndexOf("sender")]
+"""Domain index of the sender's variable."""
+Context = Annotated[Mapping[str, int], Partial()]
+"""Domain index by variable name: a partial assignment as it travels."""
 
 
 _heads: dict[bytes, tuple[np.dtype[Any], tuple[int, ...], int]] = {}
@@ -162,7 +205,9 @@ class _FieldType:
 
     def _add(self, annotation: Any) -> None:
         origin, args = get_origin(annotation), get_args(annotation)
-        if origin is Annotated:
+        if origin is Annotated and get_origin(args[0]) is not np.ndarray:
+            self._add(args[0])
+        elif origin is Annotated:
             limit = next((a.cells for a in args[1:] if isinstance(a, MaxCells)), MAX_ARRAY_CELLS)
             self.checks[np.ndarray] = _array_check(limit)
         elif origin in (Union, types.UnionType):
@@ -263,7 +308,8 @@ class MessageSpec:
         self._field_types: list[_FieldType] | None = None
         # By the types of a message's values: the checks left to do. Few combinations occur in a run.
         self._plans: dict[tuple[type, ...], tuple[tuple[int, _Check], ...]] = {}
-        self._known: dict[bytes, Any] = {}
+        self.known: dict[bytes, Any] = {}
+        """Messages that were read lately, by payload; the kernel looks here before it calls `decode`."""
         self._last_types: list[type] = []
         self._same_types = _SAME_TYPES.get(len(self.fields), _same_types)
         self._last_plan: tuple[tuple[int, _Check], ...] = ()
@@ -273,7 +319,7 @@ class MessageSpec:
 
         Messages are immutable, so equal payloads may share one: search algorithms repeat themselves a great deal.
         """
-        known = self._known.get(payload)
+        known = self.known.get(payload)
         if known is not None:
             return known
         try:
@@ -289,9 +335,9 @@ class MessageSpec:
                 raise MessageError(wrong, self.fields[i])
         message = _new(self.cls, values)
         if len(payload) <= _MAX_KNOWN_SIZE:
-            if len(self._known) >= _MAX_KNOWN:  # begin anew: what is sent to many comes again at once
-                self._known.clear()
-            self._known[payload] = message
+            if len(self.known) >= _MAX_KNOWN:  # begin anew: what is sent to many comes again at once
+                self.known.clear()
+            self.known[payload] = message
         return message
 
     def _choose_plan(self, values: Any) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from agentsim.dcop.problem import Cost, Problem, Table, Value
 from agentsim.record.reader import Log
-from agentsim.runtime.kernel import Deadlock
+from agentsim.runtime.failures import Deadlock
 from agentsim.runtime.port import Abandonment
 
 Change = tuple[float, str, int]

@@ -7,17 +7,17 @@ random draws and interceptors see the same order whatever task ran first.
 
 from __future__ import annotations
 
-import heapq
 from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from heapq import heapify, heappush
 from typing import Any, Final
 
 from agentsim.errors import RunError
 from agentsim.record.log import FATES_OF_MESSAGES, LogWriter
-from agentsim.runtime.messages import Envelope, MessageSpec, pack, spec_of
-from agentsim.runtime.network import Channel, Fate, Network
-from agentsim.runtime.port import Port
+from agentsim.runtime.messages import Envelope, MessageError, MessageSpec, pack
+from agentsim.runtime.network import Channel, Fate, Lateness, Network
+from agentsim.runtime.port import Host, Port
 
 _MAX_REPORTED: Final = 1000
 
@@ -88,8 +88,9 @@ class Router:
         self._writer = writer
         self._interceptors = interceptors
         self._constant = network.constant if steady and not interceptors else None
-        self._plain = network.plain
-        self._channels: defaultdict[int, dict[int, Channel]] = defaultdict(dict)
+        self._plain = network.plain and not interceptors and self._constant is None
+        self._channels: defaultdict[Port, dict[Port, Channel]] = defaultdict(dict)
+        self._late: dict[tuple[str, str], Lateness] = {}
         self.heap: list[tuple[float, Entry]] = []
         self.bulk: deque[tuple[float, list[Entry]]] = deque()
         """With one constant latency whole instants travel together and stay in order: no heap is needed."""
@@ -101,15 +102,17 @@ class Router:
 
     def route(self, out: list[Entry], now: float) -> None:
         """Take what was sent in the instant that closes at `now`."""
-        if self._constant is not None:
-            if self._constant == 0:
-                self.next_step.extend(out)
-            else:
-                self.bulk.append((now + self._constant, out))
-            return
-        if self._plain and not self._interceptors:
+        if self._plain:
             self._route_plainly(out, now)
-            return
+        elif self._constant is None:
+            self._route_carefully(out, now)
+        elif self._constant == 0:
+            self.next_step.extend(out)
+        else:
+            self.bulk.append((now + self._constant, out))
+
+    def _route_carefully(self, out: list[Entry], now: float) -> None:
+        """Route where messages may be lost, altered or late: in their order, since what befalls them is drawn."""
         out.sort()
         network = self._network
         held_back: dict[tuple[int, int], float] = {}
@@ -121,7 +124,7 @@ class Router:
                 self.schedule(sent_at + network.local_delay, entry, now)
                 continue
             sent_at += held_back.get((index, n), 0.0)
-            channel = self._channels[index].get(dst._index) or self._open_channel(src, dst)
+            channel = self._channels[src].get(dst) or self._open_channel(src, dst)
             arrivals, fates = network.transmit(channel, sent_at, src.host.name, dst.host.name)
             for fate in fates:
                 self.fate(entry, fate)
@@ -132,32 +135,45 @@ class Router:
         """Route where there is nothing but latency: the hot path of random networks, where nothing needs sorting."""
         channels, heap = self._channels, self.heap
         for entry in out:
-            src, dst = entry[4], entry[5]
+            _, _, _, sent_at, src, dst, _, _, _ = entry
             if src.host is dst.host:
-                self.schedule(entry[3] + self._network.local_delay, entry, now)
+                self.schedule(sent_at + self._network.local_delay, entry, now)
                 continue
-            channel = channels[entry[0]].get(dst._index) or self._open_channel(src, dst)
+            try:
+                channel = channels[src][dst]
+            except KeyError:
+                channel = self._open_channel(src, dst)
             delays = channel.delays
-            due = entry[3] + (delays.pop() if delays else self._network.latency(channel))
+            due = sent_at + (delays.pop() if delays else self._network.latency(channel))
             if due < channel.last:
                 due = channel.last
-            channel.last = due
+            else:
+                channel.last = due
             if due > now:
-                heapq.heappush(heap, (due, entry))
+                heappush(heap, (due, entry))
             else:
                 self.next_step.append(entry)
 
     def _open_channel(self, src: Port, dst: Port) -> Channel:
-        channel = self._network.channel(self._seed, src.name, dst.name, src.host.name)
-        self._channels[src._index][dst._index] = channel
+        pair = src.host.name, dst.host.name
+        channel = self._network.channel(self._seed, src.name, dst.name, *pair)
+        if channel.late is not None:  # all nodes of two agents count their messages together
+            channel.late = self._late.setdefault(pair, channel.late)
+        self._channels[src][dst] = channel
         return channel
 
     def schedule(self, due: float, entry: Entry, now: float) -> None:
         """Have a message delivered at `due`, or at the next step if that is not later than `now`."""
         if due > now:
-            heapq.heappush(self.heap, (due, entry))
+            heappush(self.heap, (due, entry))
         else:
             self.next_step.append(entry)
+
+    def postpone(self, host: Host, until: float) -> None:
+        """Have what would reach an agent before `until` reach it then: its own nodes' mail, and what it is busy for."""
+        heap = [(until if e[5].host is host and due < until else due, e) for due, e in self.heap]
+        heapify(heap)
+        self.heap[:] = heap
 
     def fate(self, entry: Entry, fate: Fate) -> None:
         """Record what happened to a message other than being delivered."""
@@ -178,7 +194,11 @@ class Router:
                 kept.append(entry)
                 continue
             for interceptor in self._interceptors:
-                envelope = Envelope(sent_at, src.name, dst.name, spec.name, n, spec.decode(payload))
+                try:
+                    message = spec.decode(payload)
+                except MessageError:
+                    break  # it is told when it arrives, naming its sender
+                envelope = Envelope(sent_at, src.name, dst.name, spec.name, n, message)
                 name = getattr(interceptor, "__name__", type(interceptor).__name__)
                 try:
                     verdict = interceptor(envelope)
@@ -189,18 +209,30 @@ class Router:
                     self.fate(entry, Fate("dropped", sent_at, 0, name))
                     arrives = False
                     break
-                if isinstance(verdict, Delay):
+                if isinstance(verdict, Delay) and isinstance(verdict.by, (int, float)):
                     held_back[index, n] = held_back.get((index, n), 0.0) + max(0.0, verdict.by)
                 elif isinstance(verdict, Alter):
                     self.fate(
                         (index, n, copy, sent_at, src, dst, spec, stamp, payload), Fate("altered", sent_at, 0, name)
                     )
-                    spec, payload = spec_of(type(verdict.message)), pack(verdict.message)
+                    spec, payload = self._altered(src, dst, spec, verdict.message, name)
                 elif verdict is not None:
                     raise InterceptorFailure(f"interceptor {name} returned {verdict!r}, not Drop, Delay, Alter or None")
             if arrives:
                 kept.append((index, n, copy, sent_at, src, dst, spec, stamp, payload))
         return kept
+
+    @staticmethod
+    def _altered(src: Port, dst: Port, spec: MessageSpec, message: object, name: str) -> tuple[MessageSpec, bytes]:
+        """Return the type and payload of what an interceptor put in a message's place."""
+        tally = src._tally.get(type(message))
+        what = f"interceptor {name}: what it made of {src.name}'s {spec.name} to {dst.name}"
+        if tally is None:
+            raise InterceptorFailure(f"{what}, a {type(message).__name__}, is not a message type of the solver")
+        try:
+            return tally.spec, pack(message)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InterceptorFailure(f"{what} cannot travel: {error}") from error
 
     def undelivered(self) -> list[Entry]:
         """Return what is still on its way, in the total order."""

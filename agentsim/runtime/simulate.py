@@ -20,13 +20,15 @@ from agentsim.record.log import LogWriter
 from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.conclude import conclude
+from agentsim.runtime.door import Door
 from agentsim.runtime.gate import Gate, GateFactory, GateKeeper
 from agentsim.runtime.kernel import Kernel, Limits
 from agentsim.runtime.loop import run_apart
-from agentsim.runtime.messages import Codec
+from agentsim.runtime.messages import Abandon, Codec
 from agentsim.runtime.network import Network, split_names
 from agentsim.runtime.observer import Observer, ObserverContext, ObserverView
 from agentsim.runtime.port import Activity, Port
+from agentsim.runtime.recovery import RecoveringKernel
 from agentsim.runtime.result import Result
 from agentsim.runtime.router import Interceptor
 from agentsim.runtime.setup import encode_places, find_solver, prepare
@@ -134,7 +136,7 @@ async def run(
             gates=sorted(gates or {}),
         )  # fmt: skip
         codec = Codec(cls.all_messages())
-        kernel = Kernel(
+        kernel = (RecoveringKernel if net.recovering else Kernel)(
             codec, net, seed, writer, Limits(max_messages, max_time), check_cost, realtime, tuple(interceptors)
         )
         if gates:
@@ -142,6 +144,9 @@ async def run(
             kernel.plain_sends = False
         populate(kernel, setup, cls, replaced)
         attach(kernel, slots, setup)
+        honest = not replaced and not interceptors  # with an adversary about, nothing is proved
+        if not honest:
+            kernel.door = Door(setup.problem, (Abandon, *cls.messages) if setup.tells_place else cls.all_messages()).check
         startup = time.perf_counter() - started
         writer.header(header)
         begun = time.perf_counter()
@@ -151,7 +156,6 @@ async def run(
             except StuckAgent as stuck:
                 kernel.stuck(stuck)
         wall = time.perf_counter() - begun
-        honest = not replaced and not interceptors  # with an adversary about, nothing is proved
         return conclude(kernel, setup, cls, name, seed, slots, wall, startup, honest)
     finally:
         writer.close()

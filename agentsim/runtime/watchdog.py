@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,8 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 if TYPE_CHECKING:
     from agentsim.runtime.kernel import Kernel
 
+MAX_AT_ONCE: Final = 5_000_000
+"""Messages that may be sent within one instant: some 300 bytes each are kept until it closes."""
+FLOOD: Final = "flood"
+"""The limit that ends a run in which more are sent."""
 _GRACE: Final = 1.0
 _PERIOD: Final = 0.1
+_STEPPING: Final = ("agentsim.runtime.kernel", "agentsim.runtime.port")
+"""Whose frames are under an agent's while it runs."""
 
 
 class StuckAgent(BaseException):
@@ -58,8 +65,9 @@ def _raise_in(thread: int, error: type[BaseException]) -> None:
 class Watchdog:
     """A thread beside the run; a context manager around it.
 
-    At the time limit, or at Ctrl-C, the run is asked to stop at the end of its instant. Where that does not happen
-    within a second some agent is looping: `StuckAgent` is raised in it, again and again until it gives way. Ctrl-C
+    At the time limit, at Ctrl-C, or when memory runs full of messages sent within one instant, the run is asked to stop
+    at the end of its instant. Where that does not happen within a second some agent is looping: `StuckAgent` is raised
+    in it, again and again until it gives way. An agent of another run in the same event loop is left alone. Ctrl-C
     stops all runs that share the thread.
 
     Args:
@@ -128,15 +136,27 @@ class Watchdog:
                     kernel.hard_stop = True
                     assert self._loop is not None
                     self._loop.call_soon_threadsafe(kernel.poke)
-                    if kernel.current is not None:
+                    if kernel.current is not None and self._holds_thread():
                         _raise_in(self._run_thread, StuckAgent)
             elif self._deadline is not None and now >= self._deadline:
                 self._ask("timeout")
+            elif len(kernel.outbox) > MAX_AT_ONCE:
+                self._ask(FLOOD)
+
+    def _holds_thread(self) -> bool:
+        """Tell whether it is this run that the thread is busy with, not another in the same event loop."""
+        frame = sys._current_frames().get(self._run_thread)
+        while frame is not None:
+            if frame.f_globals.get("__name__") in _STEPPING:
+                owner = frame.f_locals.get("self")
+                if owner is self._kernel or getattr(owner, "kernel", None) is self._kernel:
+                    return True
+            frame = frame.f_back
+        return False
 
     def _pause(self) -> float:
         if self._asked_at is not None:
             return _GRACE / 2
         if self._deadline is None:
             return _PERIOD
-        left = max(0.0, self._deadline - time.monotonic())
-        return min(_PERIOD, left) if self._monitor is not None else left
+        return min(_PERIOD, max(0.0, self._deadline - time.monotonic()))

@@ -12,7 +12,8 @@ import numpy as np
 from agentsim.runtime.agent import Agent
 from scenarios.audits.base import Choices, Game, Subject
 from scenarios.audits.pairs import small_pair
-from solvers.once import Once, OnceParams, Row, Value, choice_of
+from solvers.once import Once, OnceParams, Value
+from solvers.private_choice import Row
 
 
 def game(subject: Subject, seed: int, view: str | None) -> Game:
@@ -45,4 +46,4 @@ class OnceGame(Choices):
         """Return the probability of each value of the target's."""
         params: OnceParams = self.subject.params
         low, high = (0.0, self.gain) if params.low is None or params.high is None else (params.low, params.high)
-        return choice_of(params, 2).law([Row(np.array(self.costs(world)), -high, -low)])
+        return params.choice(2).law([Row(np.array(self.costs(world)), -high, -low)])

@@ -12,7 +12,7 @@ from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
 from agentsim.errors import SolverRefusal, UserError
 from agentsim.record.results_parts import COLUMNS
 from agentsim.runtime.delivery import Delivery
-from agentsim.runtime.kernel import AgentFailure, ObserverFailure
+from agentsim.runtime.failures import AgentFailure, ObserverFailure
 from agentsim.runtime.observer import Observer
 from scenarios.sweeps.curves import as_curve, thinned
 from scenarios.sweeps.recording import MOST_LEAVES, MOST_POINTS, Origin, leaves, recording, run_row, simulate

@@ -363,3 +363,33 @@ def test_without_cycles_messages_multiply() -> None:
     limits: dict[str, Any] = {"network": "uniform:1,10", "max_messages": 30_000}
     assert simulate(problem, Adopt, cycle=0, **limits).status == "timeout"
     assert is_right(simulate(problem, Adopt, **limits), brute_force(problem))
+
+
+# What is left out while nothing changes ---------------------------------------------------------------------------
+
+
+def deciding_anew(solver: type[Agent]) -> type[Agent]:
+    """The same solver, but it handles every repetition, adds all up again and decides anew in every cycle."""
+
+    class Anew(solver):  # type: ignore[misc, valid-type]  # a base class that is an argument
+        def decide(self) -> None:
+            self.heard: dict[str, Any] = getattr(self, "heard", {})
+            self.heard.clear()
+            self.accepted, self.settled = None, False
+            self.own._kept.clear()
+            self.stale.update(range(self.view.size))
+            super().decide()
+
+    return Anew
+
+
+@pytest.mark.parametrize("solver", FAMILY)
+def test_what_is_left_out_changes_no_message(solver: type[Agent]) -> None:
+    for seed in range(12):
+        problem = random_problem(np.random.default_rng(seed), max_variables=5)
+        options: dict[str, Any] = {"seed": seed, "network": NETWORKS[seed % 4]}
+        one, other = simulate(problem, solver, **options), simulate(problem, deciding_anew(solver), **options)
+        assert one.log is not None
+        assert other.log is not None
+        assert list(one.log) == list(other.log), f"seed {seed}"
+        assert (one.status, one.cost, one.checks) == (other.status, other.cost, other.checks)

@@ -84,7 +84,10 @@ class StopsAtOnce(BnBAdopt):
     def decide(self) -> None:
         super().decide()
         if self.terminated and not self.finished:
-            self.send_terminate()
+            self.sent = []
+            self.add_terminate()
+            for name, told in self.sent:
+                self.send(name, told)
             self.finish()
 
 
@@ -203,6 +206,7 @@ def test_threshold_of_a_child_is_what_all_else_leaves() -> None:
     assert (agent.value, agent.UB, agent.delta) == (0, 6, [1, 0])
     assert value.threshold == 6 - 1
     agent.children[0].lb, agent.children[0].ub = [math.inf, math.inf], [math.inf, math.inf]
+    agent.stale = {0, 1}
     agent.sum_bounds()
     assert agent.threshold_of(agent.children[0]) == 0
 

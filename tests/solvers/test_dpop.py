@@ -12,7 +12,7 @@ import pytest
 from agentsim import load, simulate
 from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
 from agentsim.errors import SolverRefusal, UserError
-from agentsim.runtime.kernel import AgentFailure
+from agentsim.runtime.failures import AgentFailure
 from agentsim.runtime.messages import Envelope
 from agentsim.runtime.result import Result
 from agentsim.runtime.router import Alter

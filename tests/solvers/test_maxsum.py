@@ -13,7 +13,7 @@ import pytest
 from agentsim import Problem, Result, replay, simulate
 from agentsim.dcop.problem import Constraint, Domain, Variable
 from agentsim.errors import SolverRefusal, UserError
-from agentsim.runtime.kernel import AgentFailure
+from agentsim.runtime.failures import AgentFailure
 from agentsim.runtime.messages import Envelope
 from agentsim.runtime.router import Alter
 from agentsim.runtime.setup import prepare

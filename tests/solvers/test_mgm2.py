@@ -10,7 +10,7 @@ import pytest
 
 from agentsim import Constraint, Domain, Problem, Result, Variable, simulate
 from agentsim.errors import UserError
-from agentsim.runtime.kernel import AgentFailure
+from agentsim.runtime.failures import AgentFailure
 from agentsim.runtime.local_costs import LocalCosts
 from agentsim.runtime.messages import Envelope
 from agentsim.runtime.router import Alter

@@ -40,7 +40,8 @@ from agentsim.runtime.statements import Nothing, ReaderContext, Released, ValueI
 from agentsim.runtime.view import Setup
 from agentsim.testing import Truth, random_problem, twin
 from solvers.exact_sampling import permute_and_flip_pmf
-from solvers.once import Once, OnceParams, Ranks, Row, Scores, Value, choice_of, preferred
+from solvers.once import Once, OnceParams, Value
+from solvers.private_choice import Ranks, Row, Scores, preferred
 
 UNITS = ("agent", "edge", "entry")
 SEEDED = {"randomness": "seed"}
@@ -89,11 +90,11 @@ def test_budgets_of_ranks() -> None:
     assert subset_epsilon(1, 1e-2, 5, 15) == pytest.approx(1.0173809897, abs=1e-10)
     assert subset_epsilon(1, 1e-5, 5, 15) == pytest.approx(1.0000173576, abs=1e-10)
     assert subset_epsilon(4.1, 1e-2, 1, 10) == pytest.approx(4.1115407655, abs=2e-10)
-    choice = choice_of(OnceParams(delta=1e-2), 15)
+    choice = OnceParams(delta=1e-2).choice(15)
     assert choice.event == SubsetResponse(float(choice.epsilon), 5, 15)
     assert float(choice.epsilon) == pytest.approx(1.0173809897, abs=1e-10)
     ranked = [Row(np.arange(15), 0, 0)]
-    assert sum(choice_of(OnceParams(), 15).law(ranked)[:5]) == pytest.approx(0.5761168848, abs=1e-10)
+    assert sum(OnceParams().choice(15).law(ranked)[:5]) == pytest.approx(0.5761168848, abs=1e-10)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +119,7 @@ def test_law_of_permute_and_flip_and_what_one_edge_or_entry_can_do_to_it() -> No
 def test_budgets_of_bounded_ranges() -> None:
     assert bounded_range_alpha(1, 1e-2) == pytest.approx(1.1735357083, abs=1e-10)
     assert bounded_range_alpha(1, 1e-5) == pytest.approx(1.0050421056, abs=1e-10)
-    edge, entry = (choice_of(OnceParams(unit=unit, epsilon=0.25, delta=1e-2), 15) for unit in ("edge", "entry"))
+    edge, entry = (OnceParams(unit=unit, epsilon=0.25, delta=1e-2).choice(15) for unit in ("edge", "entry"))
     alpha = bounded_range_alpha(0.25, 1e-2)
     assert edge.event == PerTable(BoundedRange(2 * float(edge.b)), BoundedRange(float(edge.b)))
     assert entry.event == PerTable(BoundedRange(2 * float(entry.b)), BoundedRange(float(entry.b)))
@@ -128,22 +129,22 @@ def test_budgets_of_bounded_ranges() -> None:
 
 
 def test_which_mechanism_serves_which_unit() -> None:
-    assert choice_of(OnceParams(), 10) == Ranks(10, 4, Fraction(1))
-    assert choice_of(OnceParams(unit="edge"), 10) == Scores(Fraction(1, 2), True)
-    assert choice_of(OnceParams(unit="edge", epsilon=4), 10) == Ranks(10, preferred(4, 10), Fraction(4))
-    assert choice_of(OnceParams(unit="entry"), 10) == Scores(Fraction(1), True)
-    assert choice_of(OnceParams(unit="entry", delta=1e-5), 10).permute, "too little is gained by such a delta"
-    assert 30 < choice_of(OnceParams(delta=math.nextafter(1, 0)), 10).epsilon <= 1000, "as good as the truth"
+    assert OnceParams().choice(10) == Ranks(10, 4, Fraction(1))
+    assert OnceParams(unit="edge").choice(10) == Scores(Fraction(1, 2), True)
+    assert OnceParams(unit="edge", epsilon=4).choice(10) == Ranks(10, preferred(4, 10), Fraction(4))
+    assert OnceParams(unit="entry").choice(10) == Scores(Fraction(1), True)
+    assert OnceParams(unit="entry", delta=1e-5).choice(10).permute, "too little is gained by such a delta"
+    assert 30 < OnceParams(delta=math.nextafter(1, 0)).choice(10).epsilon <= 1000, "as good as the truth"
     for unit in ("edge", "entry"):
         b = Fraction(1, 2) if unit == "edge" else Fraction(1)
-        assert choice_of(OnceParams(unit=unit), 5).event == PerTable(Pure(float(2 * b)), Pure(float(b)))
+        assert OnceParams(unit=unit).choice(5).event == PerTable(Pure(float(2 * b)), Pure(float(b)))
 
 
 def test_budgets_are_never_rounded_up() -> None:
     for epsilon in (0.1, 0.662, 1.31, 1 / 3):
-        assert Fraction(epsilon) - Fraction(1, 2**40) < choice_of(OnceParams(epsilon=epsilon), 7).epsilon
-        assert choice_of(OnceParams(epsilon=epsilon), 7).epsilon <= Fraction(epsilon)
-        assert choice_of(OnceParams(epsilon=epsilon, unit="entry"), 7).b <= Fraction(epsilon)
+        assert Fraction(epsilon) - Fraction(1, 2**40) < OnceParams(epsilon=epsilon).choice(7).epsilon
+        assert OnceParams(epsilon=epsilon).choice(7).epsilon <= Fraction(epsilon)
+        assert OnceParams(epsilon=epsilon, unit="entry").choice(7).b <= Fraction(epsilon)
 
 
 def test_scores_are_thresholds_or_ramps_and_what_is_forbidden_is_worst() -> None:
@@ -159,9 +160,9 @@ def test_scores_are_thresholds_or_ramps_and_what_is_forbidden_is_worst() -> None
 
 def test_ranks_count_forbidden_tuples_first() -> None:
     rows = [Row(np.array([0, math.inf, 9, 1]), 0, 0), Row(np.array([math.inf, math.inf, 9, 1]), 0, 0)]
-    assert choice_of(OnceParams(), 4).scores(rows) == [2, 3, 1, 0]
+    assert OnceParams().choice(4).scores(rows) == [2, 3, 1, 0]
     same = [Row(np.array([1, 2, 0]), 0, 0), Row(np.array([1, 0, 2]), 0, 0)]
-    assert choice_of(OnceParams(), 3).scores(same) == [0, 0, 0]
+    assert OnceParams().choice(3).scores(same) == [0, 0, 0]
 
 
 # What a transcript tells ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import pytest
 
 import agentsim
 from agentsim import Agent, AgentFailure, Constraint, Domain, Problem, Variable, message, replay, simulate
-from agentsim.runtime.kernel import Livelock
+from agentsim.runtime.failures import Livelock
 from agentsim.runtime.port import Port
 
 

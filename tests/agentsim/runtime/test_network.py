@@ -16,7 +16,17 @@ from agentsim import Constraint, Domain, Problem, UserError, Variable, simulate
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.delivery import Delivery
 from agentsim.runtime.messages import message
-from agentsim.runtime.network import MAX_ATTEMPTS, Crash, Network, Partition, quote, split_names, unquote
+from agentsim.runtime.network import (
+    MAX_ATTEMPTS,
+    Crash,
+    Hold,
+    Late,
+    Network,
+    Partition,
+    quote,
+    split_names,
+    unquote,
+)
 from agentsim.runtime.result import Result
 from agentsim.runtime.streams import Stream
 
@@ -97,6 +107,8 @@ def fates(result: Result, kind: str) -> list[Any]:
         ("exponential:3", ("exponential", 3.0, 0.0)),
         ("lognormal:-1,.5", ("lognormal", -1.0, 0.5)),
         (" unit ", ("constant", 1.0, 0.0)),
+        ("priority:3", ("priority", 3.0, 10.0)),
+        ("priority:1,1", ("priority", 1.0, 1.0)),
     ],
 )
 def test_latency_models(spec: str, model: tuple[str, float, float]) -> None:
@@ -118,10 +130,27 @@ def test_every_modifier() -> None:
     assert not network.plain
 
 
+def test_holds_and_late_messages() -> None:
+    network = Network.parse("burst:2.5+hold:a>*@1-3+hold:*>b@0-.5+late:a>b@2*9+late:a>b@3*0+late:b>a@2*9", AGENTS)
+    assert (network.model, network.low) == ("burst", 2.5)
+    assert network.holds == (Hold("a", None, 1.0, 3.0), Hold(None, "b", 0.0, 0.5))
+    assert network.lates == (Late("a", "b", 2, 9.0), Late("a", "b", 3, 0.0), Late("b", "a", 2, 9.0))
+    assert not network.plain
+    assert Network.parse('unit+hold:"*">a@1-2', ("*", "a")).holds == (Hold("*", "a", 1.0, 2.0),)
+
+
+@pytest.mark.parametrize(("spec", "plain"), [("priority:4", True), ("burst:2", False), ("unit+hold:a>b@0-1", False),
+                                             ("unit+late:a>b@1*2", False)])  # fmt: skip
+def test_only_what_is_the_same_at_all_times_is_plain(spec: str, plain: bool) -> None:
+    network = Network.parse(spec, AGENTS)
+    assert network.plain is plain
+    assert network.constant is None
+
+
 def test_what_is_not_named_does_not_go_wrong() -> None:
     network = Network.parse("unit")
     assert (network.loss, network.duplicate, network.reorder, network.reliable) == (0, 0, False, False)
-    assert (network.slow, network.crashes, network.partitions) == ({}, (), ())
+    assert (network.slow, network.crashes, network.partitions, network.holds, network.lates) == ({}, (), (), (), ())
 
 
 ODD_NAMES = ("a:b", "a,b", "a+b", "a|b", "a@b", "a*b", "a=b", "a-b", " a ", "ä", "a b")
@@ -131,7 +160,11 @@ ODD_NAMES = ("a:b", "a,b", "a+b", "a|b", "a@b", "a*b", "a=b", "a-b", " a ", "ä"
 def test_names_with_special_characters_are_quoted(name: str) -> None:
     agents = (*ODD_NAMES, "z")
     q = f'"{name}"'
-    network = Network.parse(f"unit+crash:{q}@1-2+slow:{q}*2+partition:{q},z|{q}@3-4+loss:.5", agents)
+    network = Network.parse(
+        f"unit+crash:{q}@1-2+slow:{q}*2+partition:{q},z|{q}@3-4+loss:.5+hold:{q}>z@1-2+late:z>{q}@1*2", agents
+    )
+    assert network.holds == (Hold(name, "z", 1.0, 2.0),)
+    assert network.lates == (Late("z", name, 1, 2.0),)
     assert network.crashes == (Crash(name, 1.0, 2.0),)
     assert network.slow == {name: 2.0}
     assert network.partitions[0].left == {name, "z"}
@@ -196,6 +229,34 @@ ERRORS = [
     "unit+partition:a|nobody@1-2",
     "unit+partition:a|b|c@1-2",
     "unit+partition:|b@1-2",
+    "priority",
+    "priority:",
+    "priority:0",
+    "priority:1.5",
+    "priority:13",
+    "priority:3,.5",
+    "priority:3,10,1",
+    "priority:3,inf",
+    "burst",
+    "burst:0",
+    "burst:-1",
+    "burst:1,2",
+    "burst:inf",
+    "unit+hold:a>b",
+    "unit+hold:a@1-2",
+    "unit+hold:a>b@1",
+    "unit+hold:a>b@2-1",
+    "unit+hold:a>b>c@1-2",
+    "unit+hold:a>nobody@1-2",
+    "unit+hold:>b@1-2",
+    "unit+late:a>b",
+    "unit+late:a>b@1",
+    "unit+late:a>b@0*2",
+    "unit+late:a>b@1.5*2",
+    "unit+late:a>b@1*-2",
+    "unit+late:a>b@1*inf",
+    "unit+late:*>b@1*2",
+    "unit+late:a>b@1*2+late:a>b@1*3",
     'unit+crash:"a@1',
     "unit+crash:a\nb@1",
 ]
@@ -221,7 +282,7 @@ def test_the_part_at_fault_is_named() -> None:
         Network.parse("unit+lossy")
 
 
-@given(spec=st.text(alphabet='unitconstlogrmaexpd:,+|@*=-"0123456789. ', max_size=30))
+@given(spec=st.text(alphabet='unitconstlogrmaexpdyhb:,+|@*=>-"0123456789. ', max_size=30))
 def test_anything_is_parsed_or_refused(spec: str) -> None:
     try:
         network = Network.parse(spec, AGENTS)
@@ -255,6 +316,7 @@ def test_uniform_latencies_lie_within_their_bounds(low: float, width: float, see
         ("uniform:1,10", 5.5, 9 / math.sqrt(12)),
         ("exponential:3", 3, 3),
         ("lognormal:0,.5", math.exp(0.125), math.exp(0.125) * math.sqrt(math.exp(0.25) - 1)),
+        ("priority:2,1", 3.75, math.sqrt((1 + 16) / 2 * (7 / 3) - 3.75**2)),
     ],
 )
 def test_latencies_have_the_mean_and_spread_of_their_model(spec: str, mean: float, deviation: float) -> None:
@@ -277,7 +339,105 @@ def test_constant_zero_takes_no_time_but_a_step() -> None:
     assert {(d.delivered_at - d.sent_at, d.step) for d in result.log} == {(0.0, 1)}
 
 
-@pytest.mark.parametrize("model", ["unit", "constant:2", "uniform:1,10", "exponential:2", "lognormal:0,1"])
+def test_priority_keeps_a_level_for_as_many_messages_as_told() -> None:
+    delays = latencies("priority:4,20", 20_000)
+    levels = np.floor(np.log(delays) / np.log(4)).astype(int)
+    assert (delays / 4.0**levels).max() < 2
+    assert set(levels) == {0, 1, 2, 3}
+    changes = np.count_nonzero(np.diff(levels))
+    assert 0.85 < changes / (20_000 / 20 * 0.75) < 1.15  # one draw in four leaves the level as it is
+    assert len(set(np.floor(np.log(latencies("priority:4,1e9", 500)) / np.log(4)))) == 1
+
+
+def test_pairs_of_a_priority_network_have_levels_of_their_own() -> None:
+    result = ticking("priority:5,1e9", AllTick, ticks=3, every=1e6)
+    means = {pair: np.mean([d.delivered_at - d.sent_at for d in ds]) for pair, ds in by_pair(result).items()}
+    assert len({int(math.log(mean, 4)) for mean in means.values()}) > 2
+
+
+def test_a_burst_delivers_to_an_agent_what_came_since_the_last() -> None:
+    result = ticking("burst:5", AllTick, ticks=30, every=0.7)
+    phases = {}
+    for (_, dst), deliveries in by_pair(result).items():
+        for d in deliveries:
+            assert 1 <= d.delivered_at - d.sent_at < 6
+            phases.setdefault(dst, set()).add(round(d.delivered_at % 5, 6))
+        assert len(deliveries) == 30
+    assert all(len(found) == 1 for found in phases.values())  # whoever sends, all of it comes at once
+    assert len(set().union(*phases.values())) == 3
+
+
+def test_all_nodes_of_an_agent_have_one_phase() -> None:
+    result = ticking("burst:5", AllTick, owners={"a": "A", "b": "B", "c": "B"}, ticks=3)
+    assert len({d.delivered_at % 5 for d in result.log if d.src == "a"}) == 1
+
+
+def test_bursts_are_exact_and_stay_within_reach_of_floats() -> None:
+    network = Network.parse("burst:.001")
+    channel = network.channel(1, "x", "y", "a", "b")
+    for at in (0.0, 1e-9, 12.3456, 1e12, 1e18, 1e300):
+        ((due, copy),), fates = network.transmit(channel, at, "a", "b")
+        assert at + 1 <= due <= at + 1.01 or at > 1e12
+        assert (copy, fates, due) == (0, (), max(due, at))
+
+
+def test_what_is_held_arrives_at_the_end_of_the_window() -> None:
+    result = ticking("unit+hold:a>b@5-9.5", AllTick)
+    for pair, deliveries in by_pair(result).items():
+        for d in deliveries:
+            held = pair == ("a", "b") and 5 <= d.sent_at + 1 < 9.5
+            assert d.delivered_at == (9.5 if held else d.sent_at + 1)
+    assert len(by_pair(result)["a", "b"]) == 20
+    assert not [r for r in result.log.records() if r[0] == "fate"]
+
+
+@pytest.mark.parametrize(("who", "pairs"), [("a>*", {"ab", "ac"}), ("*>a", {"ba", "ca"}),
+                                            ("*>*", {"ab", "ac", "ba", "bc", "ca", "cb"})])  # fmt: skip
+def test_a_hold_may_be_of_all_that_an_agent_sends_or_gets(who: str, pairs: set[str]) -> None:
+    held = {d.src + d.dst for d in ticking(f"unit+hold:{who}@3-7", AllTick).log if d.delivered_at - d.sent_at > 1}
+    assert held == pairs
+
+
+def test_held_again_where_windows_touch() -> None:
+    result = ticking("unit+hold:a>b@8-12+hold:a>*@3-5+hold:a>b@5-8.5")
+    assert [d.delivered_at for d in by_pair(result)["a", "b"]] == [1.0, 2.0, *[12.0] * 9, *map(float, range(12, 21))]
+
+
+def test_a_late_message_takes_what_is_written_and_others_what_was_drawn() -> None:
+    plain = ticking("uniform:1,2+reorder", AllTick, seed=4)
+    late = ticking("uniform:1,2+reorder+late:a>b@3*7.5+late:a>b@5*0+slow:c*1", AllTick, seed=4)
+    for pair, deliveries in by_pair(plain).items():
+        other = {d.n: d.delivered_at for d in by_pair(late)[pair]}
+        for k, d in enumerate(deliveries):
+            number = k if pair != ("a", "b") else sorted(other).index(d.n) + 1
+            expected = {3: d.sent_at + 7.5, 5: d.sent_at}.get(number) if pair == ("a", "b") else None
+            assert other[d.n] == (d.delivered_at if expected is None else expected)
+
+
+def test_a_late_message_holds_up_those_behind_it() -> None:
+    result = ticking("unit+late:a>b@3*5")
+    assert [d.delivered_at for d in by_pair(result)["a", "b"]] == [1.0, 2.0, *[7.0] * 5, *map(float, range(8, 21))]
+
+
+def test_late_messages_are_counted_by_agents_not_by_nodes() -> None:
+    """In the order in which they are routed: by time, then by the sender's place, then by its sends."""
+    owners = {"a": "A", "b": "A", "c": "C"}
+    result = ticking("unit+late:A>C@2*9+late:A>C@3*5", AllTick, owners=owners, ticks=3)
+    took = {(d.src, d.sent_at): d.delivered_at - d.sent_at for d in result.log if d.dst == "c"}
+    assert took == {("a", 0): 1, ("b", 0): 9, ("a", 1): 5, ("b", 1): 8, ("a", 2): 4, ("b", 2): 7}
+    assert all(d.delivered_at - d.sent_at == 1 for d in result.log if d.dst != "c")
+
+
+def test_a_late_message_under_reliable_is_late_however_often_it_is_sent() -> None:
+    result = ticking("unit+late:a>b@2*500+reliable", ticks=3)
+    assert [d.delivered_at for d in by_pair(result)["a", "b"]] == [1.0, 501.0, 501.0]
+    assert result.transport["retransmitted"] > 3
+    assert result.transport["given_up"] == 0
+
+
+@pytest.mark.parametrize(
+    "model", ["unit", "constant:2", "uniform:1,10", "exponential:2", "lognormal:0,1", "priority:3"]
+)
 def test_slow_multiplies_what_its_agent_sends_and_nothing_else(model: str) -> None:
     plain, slow = (latencies(model + extra) for extra in ("", "+slow:a*3"))
     assert slow == pytest.approx(3 * plain)
@@ -292,13 +452,19 @@ def test_slow_in_a_run() -> None:
 
 # The order of messages ------------------------------------------------------------------------------------------------
 
-MODELS = st.sampled_from(["unit", "constant:0", "uniform:0,10", "uniform:1,10", "exponential:5", "lognormal:0,2"])
+MODELS = st.sampled_from(
+    ["unit", "constant:0", "uniform:0,10", "uniform:1,10", "exponential:5", "lognormal:0,2", "priority:4,3", "burst:3"]
+)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
     model=MODELS,
-    extras=st.sets(st.sampled_from(["loss:.2", "duplicate:.3", "slow:b*4", "partition:a|b@3-6", "reliable"])),
+    extras=st.sets(
+        st.sampled_from(
+            ["loss:.2", "duplicate:.3", "slow:b*4", "partition:a|b@3-6", "hold:a>*@2-9", "late:b>c@3*20", "reliable"]
+        )
+    ),
     seed=st.integers(0, 999),
     every=st.sampled_from([0.0, 0.1, 1.0]),
 )
@@ -434,6 +600,9 @@ def test_messages_between_nodes_of_one_agent_are_not_on_the_network() -> None:
     "exponential:3+duplicate:.9+reliable",
     "lognormal:0,1+reorder+reliable",
     "unit+partition:a|b,c@3-50+reliable",
+    "unit+partition:a|b@3-1e5+loss:.4+reliable",
+    "priority:4+loss:.4+duplicate:.3+reliable",
+    "burst:4+loss:.4+reorder+hold:a>*@3-90+late:b>c@2*300+reliable",
 ])  # fmt: skip
 @pytest.mark.parametrize("seed", range(3))
 def test_reliable_delivers_each_message_exactly_once_and_in_order(network: str, seed: int) -> None:
