@@ -12,7 +12,7 @@ ifneq ($(wildcard ../shared/instances),)
 export AGENTSIM_INSTANCES ?= $(abspath ../shared/instances)
 endif
 
-.PHONY: help setup demo test lint docs figures pictures bench lock clean
+.PHONY: help setup demo test lint docs figures pictures bench explore fuzz mutants lock clean
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -24,7 +24,10 @@ help:
 	@echo "make docs    documentation, in docs/_build/html"
 	@echo "make figures run what the documentation has no results of yet (an hour or more)"
 	@echo "make pictures take the documentation's screenshots again (needs Chromium)"
-	@echo "make bench   benchmarks"
+	@echo "make bench   benchmarks, beside those kept (KEEP=1: keep these)"
+	@echo "make explore a million runs of the complete solvers under rare schedules (hours; goes on where it was stopped)"
+	@echo "make fuzz    every reader under coverage-guided fuzzing (Linux; an hour and more)"
+	@echo "make mutants how many small faults put into each package its own tests find (hours)"
 	@echo "make lock    pin dependencies anew (UPGRADE=1: the newest ones)"
 	@echo "make clean   remove caches and build output, keep .venv"
 
@@ -51,7 +54,17 @@ pictures: setup
 	$(PY) -m scenarios.documentation pictures
 
 bench: setup
-	$(PY) tests/benchmarks/run.py
+	$(PY) tests/benchmarks/run.py $(if $(KEEP),--keep)
+
+RUNS ?= 80000
+explore: setup
+	$(VENV)/bin/agentsim explore random --algo complete --runs $(RUNS) -o results/explored
+
+fuzz: setup
+	$(PY) tests/fuzz/run.py all --runs 1000000
+
+mutants: setup
+	$(PY) tests/mutation/run.py all --mutants 500 -o results/mutants
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build docs/generated
