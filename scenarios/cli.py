@@ -135,5 +135,6 @@ def main() -> None:
     """Run distributed constraint optimisation with real asynchronous agents, and see what each one learns.
 
     Exit status: 0 solved, infeasible or stopped as told; 1 an agent or observer failed; 2 something in the input is
-    wrong; 3 time limit or deadlock; 4 a log differs or is damaged; 130 interrupted (143 by SIGTERM).
+    wrong; 3 time limit or deadlock; 4 a log differs or is damaged, or exploration found a fault; 130 interrupted (143
+    by SIGTERM).
     """

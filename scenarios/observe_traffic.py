@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 
 from agentsim import Delivery, Observer, UserError, load, simulate
+from scenarios.status import USER_ERROR
 
 
 class Traffic(Observer):
@@ -37,12 +38,12 @@ def main(arguments: list[str]) -> int:
     """Solve a problem and print who talked to whom."""
     if not 1 <= len(arguments) <= 2:
         print("usage: python -m scenarios.observe_traffic PROBLEM [SOLVER]", file=sys.stderr)
-        return 2
+        return USER_ERROR
     try:
         result = simulate(load(arguments[0]), arguments[1] if len(arguments) > 1 else "dpop", observers=[Traffic])
     except UserError as error:
         print(error, file=sys.stderr)
-        return 2
+        return USER_ERROR
     print(f"{result.solver}: {result.status}, cost {result.cost}, {result.messages} messages")
     for pair, count in result.findings["traffic"].items():
         print(f"{pair:<24} {count['messages']:>6} messages {count['bytes']:>9} bytes")

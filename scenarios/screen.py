@@ -43,8 +43,10 @@ def one_line(text: object) -> str:
 
 
 def complain(text: object) -> None:
-    """Write one line to standard error."""
-    print(f"agentsim: {one_line(text)}", file=sys.stderr, flush=True)
+    """Write one line to standard error; what is longer than anybody reads is cut in the middle."""
+    from agentsim.errors import one_line as bounded
+
+    print(f"agentsim: {bounded(' '.join(str(text).split()))}", file=sys.stderr, flush=True)
 
 
 def print_json(value: Mapping[str, Any]) -> None:

@@ -186,10 +186,6 @@ class PseudoTree(Mapping[str, TreePlace]):
         top = max(logs.values(), default=0.0)
         return max((_product(key) for key, log in logs.items() if log >= top - 1e-9 * max(1.0, top)), default=0)
 
-    def total_cells(self, problem: Problem) -> int:
-        """Return the cells of all variables' tables together."""
-        return sum(times * _product(key) for key, times in self._tables(problem).items())
-
     def encode(self) -> list[Any]:
         """Return plain lists, one per variable in preorder: name, problem index, parent's row, rows of ancestors."""
         row = self._position

@@ -45,6 +45,7 @@ VERSION: Final = 1
 FLAG_ZSTD: Final = 1
 BLOCK_SIZE: Final = 16 * 1024
 MAX_BLOCK: Final = MAX_ARRAY_CELLS * 8 + (1 << 20)
+MAX_HEADER: Final = 1 << 30
 MEMORY_LIMIT: Final = 256 << 20
 _BLOCK_MAGIC: Final = b"ABLK"
 _HEAD: Final = struct.Struct("<4scII")
@@ -120,6 +121,8 @@ class LogWriter:
             self._sink = io.BytesIO()
         else:
             try:
+                if self.path.exists() and not self.path.is_file():  # a pipe may wait for ever, a device keeps nothing
+                    raise OSError(0, "it is not a regular file")
                 self._sink = open(self.path, "wb", buffering=1 << 18)  # noqa: SIM115  # closed by close()
             except OSError as error:
                 raise UserError(str(LogUnwritable(self.path, error))) from None
@@ -291,12 +294,12 @@ class LogReader:
         return self._header
 
     def _read_header(self) -> dict[str, Any] | None:
-        unpacker = msgpack.Unpacker(max_buffer_size=MAX_BLOCK, ext_hook=msgpack.ExtType)
+        unpacker = msgpack.Unpacker(max_buffer_size=MAX_HEADER, ext_hook=msgpack.ExtType)
         for kind, offset, content in self._blocks():
             if kind != b"H":
                 raise LogDamaged(self.name, offset, "records begin within the header")
-            unpacker.feed(content)
             try:
+                unpacker.feed(content)
                 header = unpacker.unpack()
             except msgpack.OutOfData:
                 continue
@@ -304,6 +307,7 @@ class LogReader:
                 raise LogDamaged(self.name, offset, f"header: {type(error).__name__}") from None
             if not isinstance(header, dict):
                 raise LogDamaged(self.name, offset, "header is not a map")
+            self._check_depth(header, offset)
             return header
         return None
 
@@ -348,6 +352,14 @@ class LogReader:
             raise LogDamaged(self.name, offset, f"malformed fate {record[1]!r}")
         if any(not math.isfinite(record[i]) for i in _TIMES.get(kind, ())):
             raise LogDamaged(self.name, offset, f"{kind} record without a time")
+        if kind in _DEEP:
+            self._check_depth(record, offset)
+
+    def _check_depth(self, value: object, offset: int) -> None:
+        from agentsim.dcop.formats.limits import MAX_DEPTH, too_deep
+
+        if too_deep(value):
+            raise LogDamaged(self.name, offset, f"values nested deeper than {MAX_DEPTH} levels")
 
 
 FATES_OF_MESSAGES: Final = ("dropped", "given up", "undelivered", "altered")
@@ -361,6 +373,9 @@ _TIMES: Final[dict[str, tuple[int, ...]]] = {
     **dict.fromkeys(("assign", "bound", "finding", "external", "crash", "restart", "wake", "abandon"), (1,)),
 }
 """Where each kind of record has its times, which must be finite."""
+
+_DEEP: Final = ("place", "finding", "external", "result")
+"""Records that hold values of any form."""
 
 _REAL = (int, float)
 _ANY = object

@@ -261,5 +261,5 @@ def _outcome(result: Mapping[str, Any]) -> Outcome | None:
     try:
         values = {str(name): int(value) for name, value in dict(assignment or {}).items()}
         return Outcome(values or None, Abandonment(**abandoned) if abandoned is not None else None)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None

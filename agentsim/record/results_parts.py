@@ -24,7 +24,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from agentsim.errors import UserError
+from agentsim.errors import UserError, one_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -323,7 +323,7 @@ def _text_size(column: pa.ChunkedArray) -> int:
 
 
 def _cause(error: BaseException) -> str:
-    words = " ".join(str(error).split())
+    words = one_line(" ".join(str(error).split()))
     return f"it cannot be read ({words[:200] or type(error).__name__})"
 
 

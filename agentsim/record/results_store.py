@@ -203,8 +203,8 @@ class Store:
             was, wanted = (f"{a.get('kind')} {a.get('name')!r}" for a in (found, about))
             raise UserError(f"{self.folder}: holds results of {was}, not of {wanted}; use another folder")
         first = {"format": FORMAT, "format_version": FORMAT_VERSION, "version": agentsim.__version__}
-        if found is not None:
-            first["version"] = found.get("version", first["version"])
+        if found is not None and isinstance(found.get("version"), str):
+            first["version"] = found["version"]
         told = jsonable({**about, **first})
         if told != found:
             new = self.folder / ".about.json.new"

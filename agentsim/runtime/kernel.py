@@ -92,6 +92,8 @@ class Kernel(Population):
     _max_time: float = field(init=False)
     _free_until: float = field(init=False)
     """Up to this time the clock may be moved without asking anybody."""
+    _only_messages: bool = field(init=False, default=False)
+    """Whether `_work_plainly` will do."""
     _all_are_up: bool = field(init=False)
     """Whether no agent is ever busy or crashed."""
     _close_always: bool = field(init=False)
@@ -132,6 +134,9 @@ class Kernel(Population):
             self._add_control(crash.start, 0, crash.agent)
             if crash.end < _NEVER:
                 self._add_control(crash.end, 1, crash.agent)
+        unwatched = self._feed is None and self.door is None and self.checked_sends is None
+        usual = type(self) is Kernel and self.simple_time and self._all_are_up
+        self._only_messages = usual and unwatched and self.router.plain
         for activity in activities if task_order is None else task_order(activities):
             self.start(activity)
         self.schedule()
@@ -162,6 +167,8 @@ class Kernel(Population):
         awake = self.awake
         try:
             for _ in range(_INSTANTS_PER_TURN):
+                if self._only_messages and self._work_plainly():
+                    break
                 while awake:
                     activity = awake.popleft()
                     if activity.done:
@@ -194,6 +201,67 @@ class Kernel(Population):
             self.stuck(error)
         else:
             self.schedule()
+
+    def _work_plainly(self) -> bool:
+        """Do what `work` does as long as there are messages alone; tell whether it is the event loop's turn.
+
+        It is for random networks, where most instants have one message: the look-ups that many instants can share and
+        the calls that each of them takes were a fifth of a run's time.
+        """
+        awake, router, writer = self.awake, self.router, self.writer
+        heap, buffer, write = router.heap, writer.buffer, writer.pack
+        last_time, last_seq = self._free_until, self._max_messages
+        for _ in range(_INSTANTS_PER_TURN):
+            while awake:
+                activity = awake.popleft()
+                if activity.done:
+                    continue
+                resume = activity.rest.resume
+                if resume is None:
+                    awake.appendleft(activity)
+                    return False
+                resume()
+            if self.ended or self.outside or self.stop_request is not None or not self.running:
+                return False
+            if self.outbox or self.recording:
+                self._close_instant()
+            seq = self.seq
+            if not heap or router.next_step or seq >= last_seq:
+                return False
+            now = heap[0][0]
+            if now > last_time or now >= self._alarm:
+                return False
+            self.current = None
+            self.now, self.step = now, 0
+            batch = [heappop(heap)[1]]
+            if heap and heap[0][0] == now:
+                while heap and heap[0][0] == now:
+                    batch.append(heappop(heap)[1])
+                batch.sort()
+            for entry in batch:
+                _, n, copy, sent_at, src, dst, spec, stamp, payload = entry
+                src_name = src.name
+                message = spec.known.get(payload)
+                if message is None:
+                    self.seq = seq
+                    message = self._read(entry, batch)
+                seq += 1
+                buffer += write((seq, sent_at, now, 0, src_name, dst.name, spec.name, n, copy, stamp, payload))
+                if len(buffer) >= BLOCK_SIZE:
+                    writer.cut()
+                if not dst.finished:
+                    dst.inbox.append((src_name, message))
+                    dst.stamps.append(stamp)
+                    parked = dst.parked
+                    if parked:
+                        for activity in parked:
+                            activity.waiting = None
+                        awake.extend(parked)
+                        parked.clear()
+            self.seq = seq
+            if writer.failure is not None:
+                awake.clear()
+        return True
 
     def _hand_out(self) -> bool:
         """Give observers what was delivered; tell whether any of them woke."""
@@ -297,7 +365,7 @@ class Kernel(Population):
             self.door(batch)
         if self._alarm <= self.now:
             self._fire_timers()
-        return True
+        return not self.ended
 
     def _step_on(self) -> None:
         self.step += 1
@@ -335,19 +403,15 @@ class Kernel(Population):
             src_name = src.name
             message = spec.known.get(payload)
             if message is None:
-                try:
-                    message = spec.decode(payload)
-                except MessageError as error:
-                    self.seq = seq
-                    self.router.next_step += batch[batch.index(entry) :]  # undelivered: what is delivered can be read
-                    raise malformed(src_name, spec.name, n, dst.name, error) from error
+                self.seq = seq
+                message = self._read(entry, batch)
             seq += 1
             record = (seq, sent_at, now, step, src_name, dst.name, spec.name, n, copy, stamp, payload)
             buffer += write(record)
             if len(buffer) >= BLOCK_SIZE:
                 writer.cut()
             if feed is not None:
-                feed.append(_new(Delivery, (*record, message)))
+                feed.append(_new(Delivery, record + (message,)))  # noqa: RUF005  # a list less than with a star
             if abandoned and type(message) is Abandon:
                 self._leave(dst.host)
             if not (dst.finished or (copy and dst.once)):
@@ -360,6 +424,15 @@ class Kernel(Population):
                     awake.extend(parked)
                     parked.clear()
         self.seq = seq
+
+    def _read(self, entry: Entry, batch: list[Entry]) -> Any:
+        """Return the message of an entry; if it is malformed, it and those after it are undelivered."""
+        _, n, _, _, src, dst, spec, _, payload = entry
+        try:
+            return spec.decode(payload)
+        except MessageError as error:
+            self.router.next_step += batch[batch.index(entry) :]  # what is delivered can be read
+            raise malformed(src.name, spec.name, n, dst.name, error) from error
 
     def _is_up(self, host: Host, entry: Entry) -> bool:
         """Tell whether an agent takes a message now: if it is busy it gets it later, if it has crashed not at all."""

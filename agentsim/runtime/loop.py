@@ -53,5 +53,11 @@ def run_apart(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
 
 
 def _run(start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    outcome: list[T] = []
+
+    async def main() -> None:
+        outcome.append(await start())
+
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-        return runner.run(start())
+        runner.run(main())  # returning nothing: the module `signal` makes a repr of the task and all that it returns
+    return outcome[0]

@@ -148,6 +148,8 @@ class SampledGaussian(Mechanism):
             return 0.0
         if self.multiplier < 1e-150:  # whose square is 0, or as good as
             return math.inf
+        if self.multiplier > 1e150:  # whose square is too large, and the moment 0, or as good as
+            return 0.0
         logs = [
             math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
             + k * math.log(q) + ((n - k) * math.log1p(-q) if k < n else 0.0)

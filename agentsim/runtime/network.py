@@ -76,6 +76,9 @@ class Way(NamedTuple):
     phase: float
 
 
+_OPEN: Final = Way((), 0.0)
+
+
 @dataclass(slots=True)
 class Lateness:
     """How many messages went from one agent to another, and how long some of them take, by number."""
@@ -186,6 +189,8 @@ class Network:
         )
 
     def _way(self, seed: int, src: str, dst: str) -> Way:
+        if not self.holds and self.model != "burst":
+            return _OPEN
         holds = sorted((h.start, h.end) for h in self.holds if h.concerns(src, dst))
         phase = Stream(seed, "burst", dst).random() * self.low if self.model == "burst" else 0.0
         return Way(tuple(holds), phase)

@@ -70,6 +70,9 @@ def make_params(cls: type[Any] | None, given: Mapping[str, Any], owner: str) -> 
         return cls(**values)
     except ValueError as error:
         raise UserError(f"{owner}: {error}") from None
+    except OverflowError:
+        told = ", ".join(f"{name}={value!r}" for name, value in values.items())
+        raise UserError(f"{owner}: nothing can be computed with {told}") from None
 
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
@@ -103,13 +106,18 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
     if hint in (int, float):
         try:
             plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if plain and (hint is float or value == int(value)):
-                return hint(value)
-            number = float(value) if hint is float else int(str(value))
+            if hint is float:
+                number = float(value)
+            elif plain and value == int(value):
+                number = int(value)
+            else:
+                number = int(str(value))
         except (TypeError, ValueError, OverflowError):  # a log's header may hold anything
             raise UserError(f"{where}={value!r} is not a {'number' if hint is float else 'whole number'}") from None
         if number != number:
             raise UserError(f"{where}={value!r} is not a number")
+        if hint is int and not -(2**63) <= number < 2**63:  # no log could hold it
+            raise UserError(f"{where}={value!r} is too large")
         return number
     if hint is str:
         return ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)

@@ -66,6 +66,9 @@ class Result:
         agents: metrics by agent.
         local_messages: between nodes of one agent.
         transport: packets lost, duplicated, retransmitted, acknowledged, given up, altered by the network.
+        seed: of the run.
+        solver: its name.
+        problem: its name.
         limit: which limit ended the run, or None.
         abandoned: who abandoned the run (the first to do so), when and why, or None.
         findings: by observer.

@@ -88,7 +88,8 @@ class Router:
         self._writer = writer
         self._interceptors = interceptors
         self._constant = network.constant if steady and not interceptors else None
-        self._plain = network.plain and not interceptors and self._constant is None
+        self.plain = network.plain and not interceptors and self._constant is None
+        """Whether there is nothing but latency, of which every message draws its own."""
         self._channels: defaultdict[Port, dict[Port, Channel]] = defaultdict(dict)
         self._late: dict[tuple[str, str], Lateness] = {}
         self.heap: list[tuple[float, Entry]] = []
@@ -102,7 +103,7 @@ class Router:
 
     def route(self, out: list[Entry], now: float) -> None:
         """Take what was sent in the instant that closes at `now`."""
-        if self._plain:
+        if self.plain:
             self._route_plainly(out, now)
         elif self._constant is None:
             self._route_carefully(out, now)

@@ -20,6 +20,7 @@ from agentsim.record.log import LogWriter
 from agentsim.runtime import registry
 from agentsim.runtime.agent import Agent
 from agentsim.runtime.conclude import conclude
+from agentsim.runtime.dfs import DFS_MESSAGES
 from agentsim.runtime.door import Door
 from agentsim.runtime.gate import Gate, GateFactory, GateKeeper
 from agentsim.runtime.kernel import Kernel, Limits
@@ -146,7 +147,8 @@ async def run(
         attach(kernel, slots, setup)
         honest = not replaced and not interceptors  # with an adversary about, nothing is proved
         if not honest:
-            kernel.door = Door(setup.problem, (Abandon, *cls.messages) if setup.tells_place else cls.all_messages()).check
+            said = (*cls.messages, *DFS_MESSAGES) if not setup.tells_place else cls.messages
+            kernel.door = Door(setup.problem, (*said, Abandon) if gates else said).check
         startup = time.perf_counter() - started
         writer.header(header)
         begun = time.perf_counter()

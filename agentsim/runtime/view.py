@@ -161,6 +161,7 @@ class Setup:
         costs: "nonnegative" or "signed".
         tree: the pseudo-tree, for solvers that have one.
         orders: one total order of variables per component, for solvers that have them.
+        order_places: by variable, its place in the order of its component.
         tells_place: False when nodes find their place by messages.
         params: the solver's resolved parameters.
         knows: whom the solver's agents know.

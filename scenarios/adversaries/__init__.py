@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
@@ -80,17 +79,6 @@ class Attack:
         return told
 
 
-def attack(
-    name: str,
-    problem: Problem,
-    solver: str | type[Agent],
-    agent: str | Sequence[str] | None = None,
-    **params: object,
-) -> Options:
-    """Return what to give `simulate`: `make(name, **params).attack(problem, solver, agent)`."""
-    return make(name, **params).attack(problem, solver, agent)
-
-
 __all__ = [
     "ADVERSARIES",
     "PATIENCE",
@@ -105,7 +93,6 @@ __all__ = [
     "Options",
     "Passive",
     "Replayer",
-    "attack",
     "combine",
     "make",
     "private_cost",

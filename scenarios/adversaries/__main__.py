@@ -12,13 +12,14 @@ import sys
 
 from agentsim import Problem, Result, RunError, UserError, load, simulate
 from scenarios.adversaries import Attack, private_cost
+from scenarios.status import USER_ERROR
 
 
 def main(arguments: list[str]) -> int:
     """Compare an honest run with one under attack."""
     if not 1 <= len(arguments) <= 3:
         print("usage: python -m scenarios.adversaries PROBLEM [ADVERSARY] [SOLVER]", file=sys.stderr)
-        return 2
+        return USER_ERROR
     try:
         problem = load(arguments[0])
         attack = Attack.parse(arguments[1] if len(arguments) > 1 else "liar", problem)
@@ -32,7 +33,7 @@ def main(arguments: list[str]) -> int:
             lines.append(f"attacked  {_told(problem, attacked, attack)}")
     except UserError as error:
         print(error, file=sys.stderr)
-        return 2
+        return USER_ERROR
     print("\n".join(lines))
     return 0
 

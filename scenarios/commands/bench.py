@@ -38,7 +38,7 @@ def kernel(agents: int, deliveries: int, in_flight: int, network: str, observe: 
 @_NETWORK
 @_JSON
 def solvers(agents: int, network: str, as_json: bool) -> None:
-    """Colour one graph with every complete solver."""
+    """Colour one graph with each complete solver, but those that ask for every cost there is."""
     from scenarios.bench import solvers as measure
     from scenarios.screen import Progress, console, print_json, table
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from agentsim.errors import UserError
 from scenarios.commands.interruption import Interruption
-from scenarios.commands.options import SEED, parse_pairs
+from scenarios.commands.options import SEED, parse_pairs, writable_folder
 from scenarios.progress import Bar
 from scenarios.status import DIFFERS, FAILED
 
@@ -65,7 +63,7 @@ def explore(
     if problem != "random" and (variables or values):
         raise UserError(f"--{'variables' if variables else 'values'}: is for random problems")
     loaded = None if problem == "random" else load(problem, seed=seed)
-    folder = None if output is None else _folder(output)
+    folder = None if output is None else writable_folder(output)
     bar = Bar("explore")
     interruption = Interruption()
     tally: list[Tally] = []
@@ -94,20 +92,6 @@ def explore(
         else:
             _show(tally[0])
     return status or (DIFFERS if tally and tally[0].bad else 0)
-
-
-def _folder(name: str) -> Path:
-    """Return a folder that can be written to, made if need be."""
-    folder = Path(name)
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"-o {name}: it is a file, not a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"-o {name}: cannot make it: {error.strerror}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"-o {name}: cannot write there")
-    return folder
 
 
 def _show(tally: Tally) -> None:

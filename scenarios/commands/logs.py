@@ -60,7 +60,7 @@ def replay(log: str, observe: tuple[str, ...], verify: bool, as_json: bool) -> i
         shown = result.to_json()
         print_json({**shown, "error": str(failure)} if failure is not None else shown)
     elif failure is None:
-        _show_replay(log, result)
+        _show_replay(result)
     if failure is not None:
         return FAILED
     return DIFFERS if result.verified is False or result.damaged is not None else 0
@@ -79,7 +79,7 @@ def _difference(log: str, result: ReplayResult) -> str:
     )
 
 
-def _show_replay(log: str, result: ReplayResult) -> None:
+def _show_replay(result: ReplayResult) -> None:
     from scenarios.screen import console, number, show_findings, text
 
     out = console()

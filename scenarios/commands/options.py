@@ -1,8 +1,10 @@
-"""What several commands understand alike: seeds, and KEY=VALUE options."""
+"""What several commands understand alike: seeds, KEY=VALUE options, folders to write to."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import click
@@ -26,3 +28,17 @@ def parse_pairs(given: Sequence[str], option: str) -> dict[str, str]:
             raise UserError(f"{option} {key}: given twice")
         found[key] = value.strip()
     return found
+
+
+def writable_folder(name: str) -> Path:
+    """Return the folder that -o names, made if need be; UserError if nothing can be written there."""
+    folder = Path(name)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"-o {name}: it is a file, not a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"-o {name}: cannot make it: {error.strerror}") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"-o {name}: cannot write there")
+    return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,7 @@ import click
 
 from agentsim.errors import UserError
 from scenarios.commands.interruption import Interruption
-from scenarios.commands.options import SEED
+from scenarios.commands.options import SEED, writable_folder
 from scenarios.progress import Bar
 from scenarios.status import FAILED
 
@@ -127,16 +126,7 @@ def _cell(value: object) -> str:
 
 
 def _folder(name: str) -> Path:
-    """Return a folder that can be written to, made if need be: before the work, not after it."""
-    folder = Path(name)
+    """Return the folder for results, made if need be: before the work, not after it."""
     if find_spec("pyarrow") is None or find_spec("msgspec") is None:
         raise UserError(f"-o {name}: keeping results needs pyarrow and msgspec: pip install 'agentsim[sweep]'")
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"-o {name}: it is a file, not a folder")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"-o {name}: cannot make it: {error.strerror}") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UserError(f"-o {name}: cannot write there")
-    return folder
+    return writable_folder(name)

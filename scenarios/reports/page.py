@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final
 
-from agentsim.errors import UserError
+from agentsim.errors import UserError, one_line
 
 GENERATOR: Final = '<meta name="generator" content="agentsim">'
 """By this line, within the first kilobytes, a page of ours is known."""
@@ -80,7 +80,7 @@ def page(
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="referrer" content="no-referrer">',
         GENERATOR,
-        f"<title>{html.escape(title)}</title>",
+        f"<title>{html.escape(one_line(title))}</title>",
         *(f"<style>{text}</style>" for text in styles),
         "</head>",
         "<body>",

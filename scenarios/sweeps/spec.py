@@ -68,7 +68,6 @@ _CELL: Final = ("problem", "solver", "network", "observers", "seed", "run", "lim
 _CELL_PROBLEM: Final = ("generator", "parameters", "file", "privacy")
 _SOLVER: Final = ("name", "parameters")
 _MAX_NAME: Final = 100
-_MAX_TOLD: Final = 1000
 
 
 @dataclass(frozen=True)

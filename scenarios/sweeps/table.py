@@ -18,8 +18,9 @@ from agentsim.runtime.network import split_names
 from scenarios.sweeps.axes import LIMITS, MAX_CELLS
 from scenarios.sweeps.document import fail, read_text, shown, under, unknown
 
-MAX_TABLE_BYTES: Final = 256 * 2**20
+MAX_TABLE_BYTES: Final = 64 * 2**20
 """The largest table that is read."""
+MAX_COLUMNS: Final = 1000
 
 _PLAIN: Final = ("network", "seed", "run", "check-cost")
 _COLUMNS: Final = ("generator", "file", "privacy", "solver", "observers", *_PLAIN, *LIMITS)
@@ -61,6 +62,8 @@ def read_rows(path: Path, source: str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _header(row: list[str], where: str) -> list[str]:
     columns = [text.strip() for text in row]
+    if len(columns) > MAX_COLUMNS:
+        fail(where, f"{len(columns)} columns, more than {MAX_COLUMNS}")
     for name in columns:
         if columns.count(name) > 1:
             fail(where, f"column {shown(name)} is there twice")

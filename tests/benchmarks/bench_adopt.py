@@ -1,15 +1,19 @@
 """How fast the ADOPT family runs, and how many cycles and messages it takes: `python tests/benchmarks/bench_adopt.py`.
 
 3-colouring as in the ADOPT papers: random connected graphs of n variables and density * n edges, cost 1 per edge with
-equal colours. Speed is messages per second of solving; divide by a machine's bare speed before comparing machines.
+equal colours. Speed is messages per CPU second of a whole run: tree, solving, log in memory. The targets are meant for
+an idle core; a busy machine slows CPU time, too.
 """
 
 from __future__ import annotations
 
 import statistics
 import sys
+import time
+from collections.abc import Iterator
 
 import numpy as np
+from table import Row, show
 
 from agentsim import simulate
 from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
@@ -20,6 +24,7 @@ from solvers.bnb_adopt import BnBAdopt
 from solvers.bnb_adopt_plus import BnBAdoptPlus
 
 SOLVERS: tuple[type[Agent], ...] = (Adopt, BnBAdopt, BnBAdoptPlus, AdoptPlus)
+TARGETS: dict[type[Agent], str] = {Adopt: ">= 100,000", BnBAdopt: ">= 100,000"}
 
 
 def colouring(n: int, density: float, seed: int, colours: int = 3) -> Problem:
@@ -39,14 +44,26 @@ def colouring(n: int, density: float, seed: int, colours: int = 3) -> Problem:
     )
 
 
-def speed(solver: type[Agent], seeds: int = 10) -> float:
-    """Return the median messages per second on ten variables and thirty edges."""
+def speed(solver: type[Agent], seeds: int = 10, rounds: int = 3) -> float:
+    """Return the median messages per CPU second on ten variables and thirty edges, each instance at its best."""
     rates = []
     for seed in range(seeds):
-        result = simulate(colouring(10, 3, seed), solver)
+        problem = colouring(10, 3, seed)
+        best = float("inf")
+        for _ in range(rounds):
+            begun = time.process_time()
+            result = simulate(problem, solver)
+            best = min(best, time.process_time() - begun)
         assert result.status == "optimal"
-        rates.append(result.messages / result.wall_time)
+        rates.append(result.messages / best)
     return statistics.median(rates)
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield the speed of each solver."""
+    for solver in SOLVERS:
+        rate = speed(solver, *((4, 1) if quick else (10, 3)))
+        yield Row(f"{solver.__name__}, 10 variables, 30 edges", rate, "messages/CPU s", TARGETS.get(solver, ""))
 
 
 def table(seeds: int) -> None:
@@ -66,8 +83,8 @@ def table(seeds: int) -> None:
 
 def main() -> None:
     """Print speeds, then the table (argument: number of instances)."""
-    for solver in SOLVERS:
-        print(f"{solver.__name__:<14}{speed(solver):>10.0f} messages/s", flush=True)
+    for _ in show(rows(quick=False)):
+        pass
     table(int(sys.argv[1]) if len(sys.argv) > 1 else 10)
 
 

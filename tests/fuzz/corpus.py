@@ -179,7 +179,7 @@ def _logs() -> tuple[bytes, ...]:
 
 
 def _made() -> Iterator[bytes]:
-    for solver in ("adopt", "dpop", "synchbb", "mgm2", "p-gibbs", "leader"):
+    for solver in ("adopt", "dpop", "synchbb", "mgm2", "sd-gibbs", "leader"):
         for options in ({}, {"network": "uniform:1,5+loss:.2+reliable"}, {"redact": True}):
             result = agentsim.simulate(readers._tiny(), solver, seed=1, observers=["disclosures"], **options)
             assert result.log is not None

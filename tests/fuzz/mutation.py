@@ -45,7 +45,17 @@ WORDS: Final = (
 )
 """Words that readers stumble over, in any format."""
 
+
+def nested(levels: int) -> list[Any]:
+    """Return a list in a list in a list."""
+    found: list[Any] = []
+    for _ in range(levels):
+        found = [found]
+    return found
+
+
 VALUES: Final[tuple[Any, ...]] = (
+    *(nested(58), nested(62), nested(400)),
     *(None, True, False, 0, -1, 1, 2, 3, 2**31, 2**53, 2**63 - 1, 2**63, 2**64 - 1, -(2**63), 0.0, -0.0, 0.5, 1e308),
     *(float("inf"), float("-inf"), float("nan"), 5e-324, "", "a", "x", "c", "agent", "min", "max", "result", "fate"),
     *(

@@ -31,6 +31,7 @@ from agentsim.runtime.messages import Codec, MessageError, unpack
 from agentsim.runtime.network import Network
 from agentsim.runtime.observer import ObserverView
 from agentsim.runtime.registry import make_params
+from agentsim.runtime.result import jsonable
 from agentsim.runtime.setup import find_solver
 from agentsim.runtime.simulate import make_observers, parse_observer
 from privacy.dpcop.model import Dpcop
@@ -159,12 +160,13 @@ def read_log(data: bytes) -> object:
     found = log.summary()
     for _ in log:
         pass
-    return found
+    return jsonable(found)
 
 
 def read_records(data: bytes) -> object:
     """Read deliveries and their messages, framed as a log would have them: `framing` says how."""
-    return list(Log(framing.log(data, _logged().header)))
+    log = Log(framing.log(data, _logged().header))
+    return [jsonable(record) for record in log.records()] + list(log)
 
 
 def read_header(data: bytes) -> object:

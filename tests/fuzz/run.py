@@ -61,8 +61,14 @@ class Session:
         self._keep = keep / reader
         self._seen: set[str] = set()
         self._count = self._ticked = self._ticks = 0
-        self._peak = _peak()
+        self._peak = 0
         self._recent: deque[bytes] = deque(maxlen=_RECENT)
+
+    def begin(self) -> None:
+        """Have everything imported and made that is made once, before time and memory are looked at."""
+        for seed in self.start.seeds()[:20]:
+            self._attempt(self._read, seed)
+        self._peak = _peak()
 
     def tick(self, *_: object) -> None:
         """Count the seconds of CPU time that one input takes."""
@@ -125,7 +131,7 @@ def _inside(asked: argparse.Namespace) -> None:
     guiding, packages = guides.GUIDES[asked.reader], ("agentsim", "privacy", "scenarios", "solvers")
     others = [name for package in packages for name in _modules(package) if not name.startswith(guiding)]
     with atheris.instrument_imports(include=packages, exclude=others):  # it takes whole packages, less what is excluded
-        import readers
+        import readers  # noqa: F401  # and all that it reads with
     from agentsim.dcop import expressions, problem
     from agentsim.dcop.formats import pydcop_yaml, tuples, xcsp
 
@@ -140,26 +146,14 @@ def _inside(asked: argparse.Namespace) -> None:
         (corpus_folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     words = corpus_folder.parent / f"{corpus_folder.name}.words"
     words.write_text("".join(f'"{_escaped(word)}"\n' for word in session.start.words if word))
-    arguments = [
-        *(
-            sys.argv[0],
-            str(corpus_folder),
-            f"-runs={asked.runs}",
-            f"-seed={asked.seed}",
-            f"-max_len={session.start.length}",
-        ),
-        *(
-            f"-dict={words}",
-            "-timeout=300",
-            "-rss_limit_mb=6000",
-            "-reload=0",
-            f"-artifact_prefix={corpus_folder.parent}/",
-        ),
-        f"-max_total_time={asked.seconds}",
-    ]
+    options = [f"-runs={asked.runs}", f"-seed={asked.seed}", f"-max_len={session.start.length}", "-reload=0"]
+    options += ["-timeout=300", "-rss_limit_mb=6000", f"-artifact_prefix={corpus_folder.parent}/"]
+    options += [f"-max_total_time={asked.seconds}"]
+    if words.stat().st_size:
+        options.append(f"-dict={words}")
     warnings.simplefilter("error")  # a warning is a second line, and names places in our source
-    atheris.Setup(arguments, session.one, custom_mutator=session.mutate)
-    readers.attempt(readers.READERS[asked.reader], b"")  # what is made once is made before the clock runs
+    atheris.Setup([sys.argv[0], str(corpus_folder), *options], session.one, custom_mutator=session.mutate)
+    session.begin()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     signal.signal(signal.SIGPROF, session.tick)

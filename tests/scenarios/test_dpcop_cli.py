@@ -2,15 +2,15 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
 
 from agentsim import load
-from scenarios.cli import main
+from tests.scenarios.commanding import run
+
+pytestmark = pytest.mark.usefixtures("no_stray_files")
 
 MEETING = Path(__file__).parents[2] / "scenarios" / "problems" / "meeting_of_two.yaml"
 WITHOUT = MEETING.parent / "meetings.yaml"
@@ -18,10 +18,6 @@ TEXT = MEETING.read_text()
 PROBLEM, _, SECTION = TEXT.partition("privacy:")
 T1_OF_ALICE = "{name: T1, entry: {x1: T1}, price: {bob: 30}}"
 ALICE, BOB = "privacy.agents.alice", "privacy.agents.bob"
-
-
-def run(*args: object) -> Result:
-    return CliRunner().invoke(main, [str(a) for a in args], prog_name="agentsim")
 
 
 def solved(*args: object, status: int = 0) -> dict[str, Any]:
@@ -48,16 +44,6 @@ def file(folder: Path, text: str, name: str = "p.yaml") -> Path:
     path = folder / name
     path.write_text(text)
     return path
-
-
-@pytest.fixture(autouse=True)
-def _no_stray_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Commands write where they are told and nowhere else."""
-    folder = tmp_path / "cwd"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    yield
-    assert list(folder.iterdir()) == []
 
 
 # A file with a privacy section -------------------------------------------------------------------------------------
@@ -574,9 +560,9 @@ def test_help_tells_of_privacy() -> None:
     assert all(word in shown for word in ("pricing=full|bits|probability", "policy=zero|", "coalition=", "off"))
 
 
-def test_the_section_of_the_readme_is_one(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (section,) = re.findall(r"```yaml\n(privacy:.*?)```", readme, flags=re.S)
+def test_the_section_of_the_documentation_is_one(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prices.md").read_text()
+    (section,) = re.findall(r"```yaml\n(privacy:.*?)```", page, flags=re.S)
     bill = solved(file(tmp_path, PROBLEM + section), "--algo", "leader", "-p", "leader=bob")["findings"]["dpcop"]
     assert (bill["agents"]["alice"]["privacy_cost"], bill["total"]) == (80, 1180)
 

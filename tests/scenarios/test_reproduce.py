@@ -228,11 +228,11 @@ def test_what_a_user_gets_wrong_is_one_line() -> None:
     assert "--workers" in one_line(run("toy", "--workers", -1))
     assert "--seed" in one_line(run("toy", "--seed", -1))
     assert "gone cannot be loaded" in one_line(run("gone"))
-    assert "toy-refuses: no problem files here" in one_line(run("toy-refuses", "--workers", 0))
+    assert r"toy-refuses: no problem files\nhere" in one_line(run("toy-refuses", "--workers", 0))
 
 
 def test_what_an_experiment_refuses_in_a_worker_is_one_line() -> None:
-    assert "toy-refuses: no problem files here" in one_line(run("toy-refuses", "--workers", 1))
+    assert r"toy-refuses: no problem files\nhere" in one_line(run("toy-refuses", "--workers", 1))
 
 
 @pytest.mark.parametrize("workers", [0, 1])

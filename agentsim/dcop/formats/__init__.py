@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,8 @@ __all__ = ["MAX_FILE_BYTES", "decode_problem", "dump_bytes", "encode_problem", "
 
 _READABLE: Final = ".yaml, .yml, .xml, .wcsp, .cfn, .amdcop"
 _WRITABLE: Final = ".yaml, .yml, .wcsp, .amdcop"
+_IN_MEMORY: Final = 64 << 20
+"""Bytes of a file that are kept in memory until all of it is known to be writable; more go to a temporary file."""
 
 
 def load(path: str | os.PathLike[str], seed: int = 0, distribution: str | os.PathLike[str] | None = None) -> Problem:
@@ -95,20 +99,25 @@ def save(problem: Problem, path: str | os.PathLike[str]) -> list[str]:
     target = os.fspath(path)
     suffix = Path(target).suffix.lower()
     pieces: Iterable[bytes]
-    match suffix:
-        case ".yaml" | ".yml":
-            text, notes = pydcop_writer.write(problem)
-            pieces = (piece.encode() for piece in text)
-        case ".wcsp":
-            text, notes = wcsp.write(problem)
-            pieces = (piece.encode() for piece in text)
-        case ".amdcop":
-            pieces, notes = [dump_bytes(problem)], []
-        case _:
-            raise UserError(f"{target}: cannot write {suffix!r} (known: {_WRITABLE})")
     try:
-        with open(target, "wb") as file:
-            file.writelines(pieces)
+        match suffix:
+            case ".yaml" | ".yml":
+                text, notes = pydcop_writer.write(problem)
+                pieces = (piece.encode() for piece in text)
+            case ".wcsp":
+                text, notes = wcsp.write(problem)
+                pieces = (piece.encode() for piece in text)
+            case ".amdcop":
+                pieces, notes = [dump_bytes(problem)], []
+            case _:
+                raise UserError(f"{target}: cannot write {suffix!r} (known: {_WRITABLE})")
+        with tempfile.SpooledTemporaryFile(_IN_MEMORY) as whole:  # what is refused half-way leaves the file as it was
+            whole.writelines(pieces)
+            whole.seek(0)
+            if Path(target).is_fifo():
+                raise OSError(0, "it is a pipe, which may wait for ever")
+            with open(target, "wb") as file:
+                shutil.copyfileobj(whole, file)
     except OSError as error:
         raise UserError(f"{target}: cannot be written ({error.strerror or error})") from None
     except UnicodeEncodeError:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgpack
 import numpy as np
 
-from agentsim.dcop.formats.limits import MAX_AXES, MAX_DOMAIN_VALUES, MAX_ITEMS
+from agentsim.dcop.formats.limits import MAX_AXES, MAX_DEPTH, MAX_DOMAIN_VALUES, MAX_ITEMS, too_deep
 from agentsim.dcop.formats.tuples import Budget
 from agentsim.dcop.problem import Constraint, Cost, Domain, KnownTo, Problem, Table, Value, Variable, as_table
 from agentsim.errors import FormatError, ProblemError
@@ -148,6 +148,8 @@ def decode_problem(packed: object) -> Problem:
     if objective not in ("min", "max"):
         raise ProblemError(f"objective {objective[:40]!r}: must be min or max")
     extras = dict(_map(_get(top, "extras", dict), "extras"))
+    if too_deep(extras):
+        raise ProblemError(f"extras: nested deeper than {MAX_DEPTH} levels")
     if redacted:
         extras["redacted"] = True
     by_name = {v.name: v for v in variables}

@@ -70,7 +70,7 @@ class _Json:
                 self.fail(f"unexpected {self._text[self._at : self._at + 20]!r}")
             self._at = found.end()
             kind = found.lastgroup or ""
-            if kind == "comment":  # not by the pattern, which would look for every end that is not there to the very end
+            if kind == "comment":  # a pattern for all of it would look again and again for an end that is not there
                 end = self._text.find("*/", self._at)
                 if end < 0:
                     self.fail("a comment is not closed")

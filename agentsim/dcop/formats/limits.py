@@ -8,7 +8,8 @@ some minutes, with a problem or with one line; the files that people write stay 
 | `MAX_FILE_BYTES` | the file |
 | `MAX_NODES`, `MAX_ELEMENTS`, `MAX_TOKENS` | values of a YAML file, elements of an XML file, tokens of a CFN file |
 | `MAX_ITEMS` | items of one list of a packed file |
-| `MAX_DEPTH` | nesting of YAML; `MAX_XML_DEPTH`, `MAX_CFN_DEPTH` of the others |
+| `MAX_DEPTH`, `MAX_XML_DEPTH`, `MAX_CFN_DEPTH` | nesting of YAML and packed data, of XML, of CFN |
+| `MAX_AXES`, `MAX_DIGITS` | variables of one constraint, digits of a whole number |
 | `MAX_DOMAIN_VALUES` | values of all domains together |
 | `MAX_FILE_CELLS` | cells of all tables together; of one table `agentsim.dcop.problem.MAX_TABLE_CELLS` |
 | `MAX_FILE_WORK` | what all cost expressions together may take to be tabulated |
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Final
+from typing import Any, Final
 
 from agentsim.errors import UserError
 
@@ -49,6 +50,17 @@ MAX_DOMAIN_VALUES: Final = 300_000
 MAX_FILE_WORK: Final = 2_000_000_000
 """Work of all cost expressions of one file: nodes times tuples over whole domains, a hundred times that where only
 one tuple at a time gives Python's numbers. About ten seconds."""
+
+
+def too_deep(value: object) -> bool:
+    """Tell whether lists and maps are nested deeper than `MAX_DEPTH`: what walks through them may be recursive."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        level = [v for v in level if isinstance(v, (dict, list, tuple))]
+        if not level:
+            return False
+        level = [inner for v in level for inner in (v.values() if isinstance(v, dict) else v)]
+    return True
 
 
 def read_file(path: str | os.PathLike[str], most: int) -> bytes:

@@ -225,6 +225,8 @@ class Document:
             if isinstance(node, ScalarNode):
                 weight[id(node)] = len(node.value) + 8
                 continue
+            if id(node) in weight:
+                continue
             children: list[Node] = (
                 [n for pair in node.value for n in pair] if isinstance(node, MappingNode) else node.value
             )
@@ -233,7 +235,7 @@ class Document:
                 weight[id(node)] = 8 + sum(weight[id(c)] for c in children)
             elif id(node) in open_nodes:
                 self.fail(node, "an alias contains itself")
-            elif id(node) not in weight:
+            else:
                 open_nodes.add(id(node))
                 stack.append((node, True))
                 stack.extend((c, False) for c in children)

@@ -16,7 +16,6 @@ from agentsim import Problem, UserError, load, replay, simulate
 from agentsim.record.log import LogReader, LogUnwritable
 from scenarios.experiments.faults import failing_disk
 
-FULL = Path("/dev/full")
 ROOT = Path(__file__).parents[3]
 MEETINGS = ROOT / "scenarios/problems/meetings.yaml"
 RUN: dict[str, Any] = {"network": "uniform:1,5"}
@@ -43,8 +42,7 @@ def check_left(log: Path, whole: Path) -> int:
     return len(found)
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
-@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize(("code", "compress"), [(errno.ENOSPC, False), (errno.EIO, True)])
 def test_a_disk_that_fails_ends_the_run_with_the_best_so_far(
     code: int, compress: bool, problem: Problem, whole: Path, tmp_path: Path
 ) -> None:
@@ -97,10 +95,17 @@ def test_observers_fail_before_the_log_does_and_both_are_no_hang(problem: Proble
     assert caught.value.result.status == "error"
 
 
-@pytest.mark.skipif(not FULL.exists(), reason="needs a device that is full")
-def test_a_full_device_is_told_before_the_run(problem: Problem) -> None:
-    with pytest.raises(UserError, match=r"^/dev/full: cannot write the log: No space left on device$"):
-        simulate(problem, "dpop", log=FULL)
+@pytest.mark.parametrize("name", ["/dev/null", "/dev/full", "pipe", "."])
+def test_what_cannot_be_read_again_is_no_place_for_a_log(name: str, problem: Problem, tmp_path: Path) -> None:
+    """Nor would opening a pipe that nobody reads ever end."""
+    path = tmp_path / name
+    if name == "pipe":
+        os.mkfifo(path)
+    if not path.exists():
+        pytest.skip("there is no such device")
+    with pytest.raises(UserError) as caught:
+        simulate(problem, "dpop", log=path)
+    assert str(caught.value) == f"{path}: cannot write the log: it is not a regular file"
 
 
 def solve(log: Path, room: int) -> subprocess.CompletedProcess[str]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import math
 import random
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 
 import agentsim
-from agentsim import Agent, AgentFailure, Constraint, Domain, Problem, Variable, message, replay, simulate
+from agentsim import Agent, AgentFailure, Constraint, Domain, Problem, RunError, Variable, message, replay, simulate
+from agentsim.record.log import LogWriter
 from agentsim.runtime.failures import Livelock
+from agentsim.runtime.kernel import Kernel
 from agentsim.runtime.port import Port
+from agentsim.testing import random_problem
 
 
 @message("PING")
@@ -475,3 +482,139 @@ def test_simulate_works_inside_a_running_loop() -> None:
         return inside, (await agentsim.run(chain(), agent(run))).status
 
     assert asyncio.run(notebook()) == ("finished", "finished")
+
+
+# Whoever is awake ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("network", ["uniform:1,10", "exponential:2", "uniform:0,1"])
+def test_the_short_way_through_random_networks_is_the_long_one(network: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel has a loop of its own for runs of messages alone: the same bytes come out of it."""
+    rng = np.random.default_rng(7)
+    problems = [random_problem(rng) for _ in range(4)]
+
+    def logs() -> list[Path | bytes]:
+        results = [simulate(p, name, network=network) for p in problems for name in ("adopt", "dpop", "mgm2")]
+        results += [simulate(p, "adopt", network=network, max_messages=20) for p in problems]
+        results += [simulate(p, "adopt", network=network, max_time=8.0) for p in problems]
+        return [result.log._source for result in results]  # type: ignore[misc]
+
+    short = logs()
+    calls = 0
+
+    def nothing(self: Kernel) -> bool:
+        nonlocal calls
+        calls += 1
+        return False
+
+    monkeypatch.setattr(Kernel, "_work_plainly", nothing)
+    assert logs() == short
+    assert calls > 100
+
+
+def test_a_malformed_message_over_a_random_network_is_told_and_not_logged() -> None:
+    async def run(self: Agent) -> None:
+        self.send("x0" if self.name == "x1" else "x1", Real(math.nan) if self.name == "x1" else Real(1.0))
+        await self.receive(Real)
+        await self.receive(Real)
+
+    with pytest.raises(
+        AgentFailure, match=r"agent x1: its REAL \(send 1\) to x0 is malformed: field value: is NaN"
+    ) as told:
+        simulate(chain(), agent(run), network="uniform:1,2", seed=1)
+    records = list(told.value.result.log.records())
+    assert [r[4] for r in records if type(r[0]) is int] in ([], ["x0"])
+    assert [r[3] for r in records if r[:2] == ("fate", "undelivered") and r[3] == "x1"] == ["x1"]
+
+
+@pytest.mark.parametrize("network", ["unit", "uniform:1,2"])
+def test_nobody_goes_on_when_the_log_cannot_be_written(
+    network: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    after: list[float] = []
+
+    def refuse(data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    def write(self: LogWriter, data: bytes) -> None:
+        self._attempt(refuse if data[:5] == b"ABLKR" else self._sink.write, data)
+
+    monkeypatch.setattr(LogWriter, "_write", write)
+
+    async def run(self: Agent) -> None:
+        other = "x0" if self.name == "x1" else "x1"
+        while True:
+            self.send(other, Ping(0))
+            await self.receive(Ping)
+            if self.port.kernel.ended:
+                after.append(self.now)
+
+    with pytest.raises(RunError, match=r"full\.amlog: cannot write the log: No space left on device"):
+        simulate(chain(), agent(run), network=network, log=tmp_path / "full.amlog", timeout=60)
+    assert after == []
+
+
+def test_which_of_a_nodes_coroutines_gets_its_mail_does_not_depend_on_who_ran_first() -> None:
+    async def run(self: Agent) -> None:
+        if self.name == "x0":
+            for value in range(6):
+                self.send("x1", Ping(value))
+                await self.sleep(1)
+            return
+
+        async def helper() -> None:
+            while True:
+                first = await self.receive(Ping)
+                self.send("x2", Ping(10 + first.value))
+
+        if self.name == "x1":
+            self.spawn(helper())
+            while True:
+                self.send("x2", Ping(20 + (await self.receive(Ping)).value))
+        while True:
+            await self.receive(Ping)
+
+    def shuffled(seed: int) -> list[Any]:
+        order = random.Random(seed)
+        result = simulate(chain(3), agent(run), max_time=20.0, task_order=lambda tasks: order.sample(tasks, len(tasks)))
+        return list(result.log.records())
+
+    assert len({str(shuffled(seed)) for seed in range(8)}) == 1
+
+
+def test_each_agent_has_a_context_of_its_own() -> None:
+    mine: contextvars.ContextVar[str] = contextvars.ContextVar("mine", default="nobody")
+    seen: list[tuple[str, str]] = []
+
+    async def run(self: Agent) -> None:
+        for _ in range(3):
+            self.send("x0" if self.name == "x1" else "x1", Ping(0))
+            await self.receive(Ping)
+            seen.append((self.name, mine.get()))
+            mine.set(self.name)
+
+    simulate(chain(), agent(run))
+    assert mine.get() == "nobody"
+    assert sorted(seen) == sorted([("x0", "nobody"), ("x1", "nobody")] + 2 * [("x0", "x0"), ("x1", "x1")])
+
+
+@pytest.mark.parametrize("network", ["unit", "uniform:1,2"])
+def test_the_event_loop_gets_its_turn_and_a_cancelled_run_leaves_no_task(network: str) -> None:
+    async def forever(self: Agent) -> None:
+        while True:
+            self.send("x0" if self.name == "x1" else "x1", Ping(0))
+            await self.receive(Ping)
+
+    async def beside() -> None:
+        running = asyncio.ensure_future(agentsim.run(chain(), agent(forever), network=network, log=False))
+        for _ in range(12):
+            await asyncio.sleep(0)
+        assert not running.done()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(beside())

@@ -357,7 +357,7 @@ def test_who_has_forgotten_its_part_stays_silent() -> None:
     assert ran(OnlyOnce, "unit+crash:a@30-31+hold:b>c@3-50").status == "finished"  # it had finished, and stays so
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 9999), fault=st.sampled_from(["duplicate:.3", "duplicate:.3+reorder+loss:.02", "crash"]))
 def test_synchbb_ends_with_the_optimum_or_not_at_all(seed: int, fault: str) -> None:
     """Its token must not be doubled, nor anybody forget where it was."""
@@ -378,7 +378,7 @@ def test_synchbb_ends_with_the_optimum_or_not_at_all(seed: int, fault: str) -> N
 
 
 @pytest.mark.parametrize("solver", COMPLETE)
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(data=st.data(), seed=st.integers(0, 9999))
 def test_complete_solvers_stay_optimal_under_every_fault(solver: str, data: st.DataObject, seed: int) -> None:
     hard = random_problem(np.random.default_rng(seed), max_variables=4)

@@ -24,7 +24,6 @@ from scenarios.adversaries import (
     FreeRider,
     Liar,
     Replayer,
-    attack,
     combine,
     make,
     private_cost,
@@ -93,7 +92,7 @@ def test_every_run_ends_and_proves_nothing(solver: str) -> None:
         honest = simulate(problem, solver, **limits)
     except UserError as refusal:
         with pytest.raises(UserError, match=re.escape(str(refusal))):
-            attack("liar", problem, solver)
+            make("liar").attack(problem, solver)
         problem = small(1, agents=3)
         honest = simulate(problem, solver, **limits)
     for name in ADVERSARIES:
@@ -497,8 +496,8 @@ def test_several_at_once() -> None:
 
 def test_in_one_line_by_name() -> None:
     problem = pair()
-    assert simulate(problem, "dpop", **attack("liar", problem, "dpop", "B", factor=9)).status == "finished"
-    assert simulate(problem, Adopt, **attack("delayer", problem, Adopt, delay=2)).virtual_time > 0
+    assert simulate(problem, "dpop", **make("liar", factor=9).attack(problem, "dpop", "B")).status == "finished"
+    assert simulate(problem, Adopt, **make("delayer", delay=2).attack(problem, Adopt)).virtual_time > 0
     assert simulate(problem, Leader, **ADVERSARIES["free-rider"]().attack(problem, Leader, "B")).agents["B"].checks == 0
 
 
@@ -540,7 +539,7 @@ def test_wrong_parameters_are_one_sentence(name: str, params: dict[str, Any], wo
 )
 def test_wrong_agents_are_one_sentence(name: str, agent: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
-        attack(name, pair(), "dpop", agent)
+        make(name).attack(pair(), "dpop", agent)
 
 
 def test_names_with_signs_in_them_are_quoted() -> None:

@@ -85,7 +85,7 @@ BAD = {
     "function is a number": (model("f: 3"), "must be an object"),
     "deep": ("{a: " + "[" * 100_000, "nested deeper"),
     "deep objects": ("{" * 100_000, "nested deeper"),
-    "open comment": ("{a: /* 1 }", "object with keys"),
+    "open comment": ("{a: /* 1 }", "a comment is not closed"),
     "large table": (model("{scope: [a, b, c], costs: []}", "a: 1000, b: 1000, c: 1000"), "cells"),
     "infinitely good": (model("{scope: [a], costs: [-inf, 0]}"), "infinitely good"),
 }
