@@ -56,15 +56,19 @@ pictures: setup
 bench: setup
 	$(PY) tests/benchmarks/run.py $(if $(KEEP),--keep)
 
-RUNS ?= 80000
+RUNS ?= 91000
 explore: setup
 	$(VENV)/bin/agentsim explore random --algo complete --runs $(RUNS) -o results/explored
 
 fuzz: setup
-	$(PY) tests/fuzz/run.py all --runs 1000000
+	for reader in $$(cd tests/fuzz && ../../$(PY) -c "from readers import READERS; print(*READERS)"); do \
+		$(PY) tests/fuzz/run.py $$reader --runs 1000000 --keep results/fuzz --corpus results/fuzz/corpora || exit 1; \
+	done
 
 mutants: setup
-	$(PY) tests/mutation/run.py all --mutants 500 -o results/mutants
+	for package in agentsim/dcop agentsim/runtime agentsim/record solvers privacy; do \
+		$(PY) tests/mutation/run.py $$package --mutants 500 -o results/mutants/$$package || exit 1; \
+	done
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis docs/_build docs/generated
