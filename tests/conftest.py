@@ -20,3 +20,6 @@ pytest.register_assert_rewrite(
     "tests.privacy.vps_watching",
     "tests.scenarios.commanding",
 )
+
+# Programs, which find each other in their own folder; --doctest-modules would import them from elsewhere.
+collect_ignore_glob = ["benchmarks/*", "fuzz/[!t]*.py", "mutation/[!t]*.py"]

@@ -126,7 +126,7 @@ def test_the_cost_never_rises_and_only_partners_move_together(solver: type[Mgm |
             for a, b in {(m, n) for m in moved for n in graph[m] & moved if m < n}:
                 together += 1
                 assert [k, a, b] in pairs, f"seed {seed}, round {k}: {a} and {b} moved together"
-    assert moves > 700
+    assert moves > 300
     assert (together > 0) == (solver is Mgm2)
 
 
