@@ -1,4 +1,4 @@
-"""What keeping results costs, and how fast tiny cells go: `python tests/benchmarks/bench_sweep.py`.
+"""What keeping results costs, and how fast tiny cells go: `python tests/benchmarks/table.py bench_sweep [--quick]`.
 
 Cells of about 0.1 s are run by the engine with a folder, and each of them bare as well, as a call of
 `agentsim.simulate`, in one process, so that what disturbs one disturbs the other. Then 10,000 cells of a few
@@ -7,7 +7,6 @@ milliseconds go through a pool of two.
 
 from __future__ import annotations
 
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from table import Row
 
 import agentsim
 from agentsim.dcop.problem import Constraint, Domain, Problem, Variable
@@ -106,17 +106,16 @@ class Writing:
         self.cpu += time.thread_time() - cpu
 
 
-def overhead(name: str, like: Task, cells: int) -> None:
-    """Print what the engine adds to cells that are like this one."""
+def overhead(name: str, like: Task, cells: int) -> Row:
+    """Return what cells that are like this one take with the engine, relative to the bare ones."""
     tasks = [like._replace(seed=seed) for seed in range(cells)]
     for some in (tasks[:2], tasks):  # the first time imports what is needed
         writing = Writing()
         with tempfile.TemporaryDirectory() as folder, InTurn() as turns, writing:
-            cpu, wall = time.thread_time(), time.perf_counter()
+            cpu = time.thread_time()
             run_cells(kept, some, name=name, executor=turns, folder=Path(folder))
-            cpu, wall = time.thread_time() - cpu + writing.cpu, time.perf_counter() - wall
-    ratios = f"CPU x {cpu / turns.cpu - 1:.3f}   wall x {wall / turns.wall - 1:.3f}"
-    print(f"{name:<16}{turns.wall / cells * 1e3:>8.1f} ms each   {ratios}", flush=True)
+            cpu = time.thread_time() - cpu + writing.cpu - turns.cpu
+    return Row(f"a cell of {name}, kept (to bare)", cpu / cells * 1e3, "CPU ms", "", cpu / turns.cpu)
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -126,8 +125,8 @@ def timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def tiny(cells: int) -> None:
-    """Print how long tiny cells take in a pool of two."""
+def tiny(cells: int) -> Iterator[Row]:
+    """Yield how long tiny cells take in a pool of two."""
     tasks = [Task("dpop", (), (), 5, seed) for seed in range(cells)]
     each = min(timed(lambda: [bare(task) for task in tasks[:50]]) for _ in range(3)) / 50
     with tempfile.TemporaryDirectory() as name:
@@ -135,18 +134,15 @@ def tiny(cells: int) -> None:
             wall = timed(lambda: run_cells(kept, tasks, name="tiny", executor=pool, folder=Path(name)))
         again = timed(lambda: run_cells(kept, tasks, name="tiny", executor=Serial(), folder=Path(name)))
         loaded = timed(lambda: load_results(name).run)
-        parts = len(list(Path(name, "cell").iterdir()))
-    print(f"{cells} cells of {each * 1e3:.1f} ms, pool of 2: {wall:.1f} s, in {parts} parts", flush=True)
-    print(f"finding them all done: {again:.2f} s; load_results(...).run: {loaded:.2f} s")
+    yield Row("a tiny cell, pool of two (to bare)", wall / cells * 1e3, "ms", "", wall / cells / each)
+    yield Row("finding a tiny cell done", again / cells * 1e3, "ms")
+    yield Row("load_results(...).run, per tiny cell", loaded / cells * 1e3, "ms")
 
 
-def main() -> None:
-    """Print overheads, then the time of tiny cells (argument: how many, 10,000 if not given)."""
-    overhead("dsa", Task("dsa", (("rounds", 100),), (), 20, 0), cells=100)
-    overhead("synchbb", Task("synchbb", (), (), 8, 0), cells=100)
-    overhead("adopt with vps", Task("adopt", (), ("vps",), 5, 0), cells=100)
-    tiny(int(sys.argv[1]) if len(sys.argv) > 1 else 10_000)
-
-
-if __name__ == "__main__":
-    main()
+def rows(quick: bool) -> Iterator[Row]:
+    """Yield what the engine costs: cells of about 0.1 s, then tiny ones."""
+    cells = 20 if quick else 100
+    yield overhead("dsa", Task("dsa", (("rounds", 100),), (), 20, 0), cells)
+    yield overhead("synchbb", Task("synchbb", (), (), 8, 0), cells)
+    yield overhead("adopt with vps", Task("adopt", (), ("vps",), 5, 0), cells)
+    yield from tiny(500 if quick else 10_000)

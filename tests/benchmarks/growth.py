@@ -52,7 +52,7 @@ def speed(agents: int, in_flight: int, deliveries: int) -> dict[str, float]:
 
 
 def start(agents: int) -> dict[str, float]:
-    """Return CPU seconds from a ready problem to a result after one round of messages, and memory per agent in bytes."""
+    """Return CPU seconds from problem to result for one round of messages, and memory per agent in bytes."""
     from agentsim import simulate
     from scenarios.bench import RingAgent, ring
 
@@ -114,7 +114,7 @@ def agents_table(sizes: Sequence[int]) -> list[dict[str, float]]:
     """Return speed, start-up and memory by the number of agents, half as many messages as agents on their way."""
     rows = []
     for agents in sizes:
-        deliveries = max(40_000, 3 * agents)
+        deliveries = max(60_000, 2 * agents)
         found = point("speed", agents=agents, in_flight=max(5, agents // 2), deliveries=deliveries)
         begun = point("start", agents=agents)
         rows.append(
@@ -133,7 +133,7 @@ def in_flight_table(sizes: Sequence[int]) -> list[dict[str, float]]:
     """Return speed by the number of messages on their way between 1,000 agents."""
     rows = []
     for tokens in sizes:
-        found = point("speed", agents=1_000, in_flight=tokens, deliveries=max(40_000, 3 * tokens))
+        found = point("speed", agents=1_000, in_flight=tokens, deliveries=max(60_000, 2 * tokens))
         rows.append({"in_flight": tokens, **found, "ratio": found["kernel"] / found["ceiling"]})
     return rows
 
